@@ -1,0 +1,1 @@
+"""Measurements, as ratios within one run on one machine. Start with ``python -m benchmarks``."""

@@ -1,0 +1,23 @@
+"""Several cells in one process: as many children as a broadcast is to reach."""
+
+import sys
+import threading
+
+from oslo_config import cfg
+
+from cells import cell, slots
+
+
+def main(*conf_files: str) -> None:
+    """Serve the cells of these configurations until killed."""
+    for conf_file in conf_files:
+        conf = cfg.ConfigOpts()
+        cell.prepare(conf)
+        conf(['--config-file', conf_file], project='cells')
+        cell.Cell(conf, slots.WorkerSlot.take(conf.state_path)).start()
+    print('ready', flush=True)
+    threading.Event().wait()
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""One compute API over a tree of compute deployments: see ``README.rst``."""

@@ -1,0 +1,214 @@
+"""One cell, one object graph: the composition root.
+
+:class:`Cell` reads the configuration once, builds every part and hands each
+its collaborators and plain values. Two cells in one process share nothing.
+"""
+
+import logging
+import time
+from typing import Any, Final
+
+from oslo_config import cfg
+
+from cells import conf as cells_conf
+from cells import exceptions, handlers, journal, manager, messaging, outbox, rpc, slots, state
+from cells.db import engine, migration
+from cells.db import services as db_services
+from cells.drivers import settings
+from cells.stats import Stats
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds that waiting calls get when a worker stops.
+DRAIN_SECONDS: Final = 5.0
+#: Seconds between two attempts to reach the database at start.
+DATABASE_PAUSE: Final = 2.0
+
+BINARY: Final = 'nova-cells'
+
+
+def prepare(conf: cfg.ConfigOpts) -> None:
+    """Register on a ConfigOpts all that a cell reads."""
+    cells_conf.register_opts(conf)
+    rpc.prepare(conf)
+
+
+class Cell:
+    """A worker of a cell.
+
+    :param conf: parsed, with the options of :func:`prepare`.
+    :param slot: gives this worker its name; released at the end.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts, slot: slots.WorkerSlot) -> None:
+        options = conf.cells
+        self.name = options.name
+        self._conf = conf
+        self._slot = slot
+        self.server = '%s.%d' % (conf.host, self._slot.number)
+        self.stats = Stats()
+        self.database = engine.Database(connection(conf))
+        try:
+            self.state = state.CellStateManager(
+                own_name=options.name,
+                database=self.database,
+                check_interval=options.db_check_interval,
+            )
+        except ValueError as error:
+            raise exceptions.ConfigurationError(reason='[cells] name: %s' % error) from None
+        self.driver = settings.load(
+            options.driver,
+            settings.DriverSettings(
+                conf=conf,
+                transport_url=conf.transport_url,
+                queue_base=options.rpc_driver_queue_base,
+                server=self.server,
+                prefetch=options.intake_prefetch,
+                queue_type=options.queue_type,
+                send_queue_length=options.send_queue_length,
+            ),
+        )
+        self.runner = messaging.MessageRunner(
+            state=self.state,
+            driver=self.driver,
+            handlers=handlers.handlers(self.database),
+            stats=self.stats,
+            server=self.server,
+            call_timeout=options.call_timeout,
+            max_hop_count=options.max_hop_count,
+            max_message_bytes=options.max_message_bytes,
+            handler_threads=options.handler_threads,
+            waiting_per_neighbour=options.rpc_threads // 4,
+        )
+        self.outbox = outbox.Outbox(
+            database=self.database,
+            worker=self.server,
+            driver=self.driver,
+            state=self.state,
+            stats=self.stats,
+            receipt_timeout=options.receipt_timeout,
+        )
+        self.journal = journal.Journal(
+            database=self.database,
+            worker=self.server,
+            perform=self.runner.perform,
+            on_accepted=self.runner.send_receipts,
+            on_performed=self.outbox.wake,
+            stats=self.stats,
+        )
+        self.state.on_change(lambda topology: self.driver.forget(topology.names))
+        self._endpoints = [
+            manager.CellsManager(
+                runner=self.runner, state=self.state, partial_results=options.partial_results
+            ),
+            manager.OpsManager(
+                runner=self.runner,
+                state=self.state,
+                driver=self.driver,
+                database=self.database,
+                stats=self.stats,
+            ),
+        ]
+        self._transport: Any = None
+        self._server: Any = None
+
+    def start(self) -> None:
+        """Serve. Waits for a database or a broker that is away, and says so.
+
+        :raises ConfigurationError: it will never work as it is configured.
+        """
+        self._wait_for_database()
+        try:
+            self.state.start()
+        except ValueError as error:
+            raise exceptions.ConfigurationError(
+                reason='The table of neighbours of cell %s is wrong: %s' % (self.name, error)
+            ) from None
+        self.journal.start()
+        self.outbox.start()
+        self.runner.start(self.journal, self.outbox)
+        self.driver.start(self.runner.receive)
+        self._transport = rpc.get_transport(self._conf)
+        self._server = rpc.get_server(
+            self._transport,
+            self._conf.cells.topic,
+            self._conf.host,
+            self._endpoints,
+            prefetch=self._conf.cells.intake_prefetch,
+            queue_type=self._conf.cells.queue_type,
+        )
+        # A cast holds a thread until it is journaled; calls must not run short of them for that.
+        self._server.start(
+            override_pool_size=self._conf.cells.rpc_threads + self._conf.cells.intake_prefetch
+        )
+        self.report()
+        LOG.info('Cell %s: worker %s serves', self.name, self.server)
+
+    def report(self) -> None:
+        """Note in the table of services that this cell lives."""
+        try:
+            db_services.service_report(
+                self.database, self._conf.host, BINARY, self._conf.cells.topic
+            )
+        except engine.ERRORS as error:
+            LOG.warning(
+                'The report that %s lives could not be written: %s',
+                self.server,
+                engine.brief(error),
+            )
+
+    def reload(self) -> None:
+        """Read the neighbours anew."""
+        self.state.refresh()
+
+    def stop(self) -> None:
+        """Drain and end: stop intake, answer who waits, send what waits, release."""
+        if self._server is not None:
+            self._server.stop()
+        self.driver.stop()
+        self.runner.drain(DRAIN_SECONDS)
+        if self._server is not None:
+            self._server.wait()
+        self.runner.stop()
+        self.journal.stop()
+        self.outbox.stop()
+        self.driver.close()
+        self.state.stop()
+        if self._transport is not None:
+            self._transport.cleanup()
+        self.database.dispose()
+        self._slot.release()
+        LOG.info('Cell %s: worker %s has stopped', self.name, self.server)
+
+    def _wait_for_database(self) -> None:
+        while True:
+            try:
+                migration.check(self.database)
+            except engine.ERRORS as error:
+                if not engine.is_transient(error):
+                    raise exceptions.ConfigurationError(
+                        reason='[database] connection cannot be used: %s' % error
+                    ) from None
+                LOG.warning(
+                    'Cell %s waits for its database, trying again in %s seconds: %s',
+                    self.name,
+                    DATABASE_PAUSE,
+                    engine.brief(error),
+                )
+                time.sleep(DATABASE_PAUSE)
+            else:
+                return
+
+
+def connection(conf: cfg.ConfigOpts) -> str:
+    """Return the URL of the database.
+
+    :raises ConfigurationError: it is not set.
+    """
+    url = conf.database.connection
+    if not url:
+        raise exceptions.ConfigurationError(
+            reason='[database] connection is not set; it is an SQLAlchemy URL such as '
+            'sqlite:////var/lib/cells/cells.sqlite or postgresql+psycopg2://user:password@host/cells'
+        )
+    return url

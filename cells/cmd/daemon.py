@@ -1,0 +1,66 @@
+"""What nova-cells does once the kind of concurrency is settled."""
+
+import sys
+
+from oslo_config import cfg
+from oslo_log import log
+from oslo_service import service as oslo_service
+
+from cells import cell, exceptions, service
+from cells.db import engine, migration
+from cells.drivers import settings
+
+CLI_OPTS = [
+    cfg.IntOpt('workers', min=1, help='Number of worker processes, before [cells] workers.'),
+]
+
+
+def read_conf(args: list[str] | None = None) -> cfg.ConfigOpts:
+    """Return the parsed configuration of the daemon.
+
+    :raises oslo_config.cfg.Error: it cannot be parsed.
+    """
+    conf = cfg.ConfigOpts()
+    log.register_options(conf)
+    cell.prepare(conf)
+    conf.register_cli_opts(CLI_OPTS)
+    conf(args, project='cells', prog='nova-cells')
+    return conf
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Refuse, before a worker is forked, what no worker could work with.
+
+    :raises ConfigurationError: the text says what, and what is allowed.
+    """
+    settings.find(conf.cells.driver)
+    database = engine.Database(cell.connection(conf))
+    try:
+        migration.check(database)
+    except engine.ERRORS as error:
+        if not engine.is_transient(error):
+            raise exceptions.ConfigurationError(
+                reason='[database] connection cannot be used: %s' % error
+            ) from None
+    finally:
+        database.dispose()
+
+
+def run() -> int:
+    """Run the daemon and return its exit code."""
+    try:
+        conf = read_conf()
+    except cfg.Error as error:
+        sys.stderr.write('nova-cells: %s\n' % error)
+        return 2
+    log.setup(conf, 'cells')
+    try:
+        check(conf)
+    except exceptions.ConfigurationError as error:
+        sys.stderr.write('nova-cells: %s\n' % error)
+        return 1
+    workers = conf.workers or conf.cells.workers
+    launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
+    launcher.launch_service(service.CellsService(conf), workers=workers)
+    launcher.wait()
+    return 0

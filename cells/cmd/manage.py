@@ -1,0 +1,167 @@
+"""nova-cells-manage: the schema of a cell's database, and its neighbours.
+
+It works on the local database and needs neither a broker nor another cell.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cliff import app, command, commandmanager, lister
+from oslo_config import cfg
+
+from cells import cell, exceptions, paths
+from cells.db import engine, migration, neighbours
+from cells.state import first_host
+
+NAMESPACE = 'cells.manage'
+
+
+class ManageApp(app.App):
+    """The program: reads the configuration before any command runs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            description='Manage one cell: its database and its neighbours.',
+            version='',
+            command_manager=commandmanager.CommandManager(NAMESPACE),
+            deferred_help=True,
+        )
+        self.conf = cfg.ConfigOpts()
+
+    def build_option_parser(self, *args: Any, **kwargs: Any) -> Any:
+        """Add the options of a configuration."""
+        parser = super().build_option_parser(*args, **kwargs)
+        parser.add_argument(
+            '--config-file',
+            action='append',
+            default=[],
+            metavar='PATH',
+            help='configuration of the cell; may be given several times',
+        )
+        return parser
+
+    def initialize_app(self, argv: list[str]) -> None:
+        """Read the configuration."""
+        cell.prepare(self.conf)
+        files = [word for path in self.options.config_file for word in ('--config-file', path)]
+        self.conf(files, project='cells', prog='nova-cells')
+
+    def database(self) -> engine.Database:
+        """Return the database of the cell."""
+        return engine.Database(cell.connection(self.conf))
+
+    def run_subcommand(self, argv: list[str]) -> int:
+        """Run a command; a mistake of the user is one line and exit code 1."""
+        try:
+            return super().run_subcommand(argv)
+        except (exceptions.CellsError, cfg.Error, ValueError) as error:
+            sys.stderr.write('nova-cells-manage: %s\n' % error)
+        except engine.ERRORS as error:
+            sys.stderr.write(
+                'nova-cells-manage: the database cannot be used: %s\n' % str(error).splitlines()[0]
+            )
+        return 1
+
+
+class _Command(command.Command):
+    app: ManageApp
+
+
+class DbSync(_Command):
+    """Bring the schema of the database to the newest revision.
+
+    Example: nova-cells-manage --config-file cells.conf db sync
+    """
+
+    def take_action(self, parsed_args: Any) -> None:
+        """Do it."""
+        database = self.app.database()
+        migration.sync(database)
+        self.app.stdout.write('The schema is at revision %s.\n' % migration.version(database))
+
+
+class DbVersion(_Command):
+    """Show the revision of the schema.
+
+    Example: nova-cells-manage --config-file cells.conf db version
+    """
+
+    def take_action(self, parsed_args: Any) -> None:
+        """Do it."""
+        found = migration.version(self.app.database())
+        self.app.stdout.write('%s (this version needs %s)\n' % (found or 'none', migration.head()))
+
+
+class CellCreate(_Command):
+    """Make a neighbour known to this cell. The other side needs the same the other way round.
+
+    Example: nova-cells-manage --config-file api.conf cell create region-1 child \\
+    rabbit://user:password@broker-1:5672/region-1
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Add the arguments."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument('name', help='its [cells] name')
+        parser.add_argument('side', choices=('parent', 'child'), help='what it is to this cell')
+        parser.add_argument('transport_url', help='its message bus, as its own transport_url')
+        parser.add_argument('--weight-offset', type=float, default=0.0)
+        parser.add_argument('--weight-scale', type=float, default=1.0)
+        return parser
+
+    def take_action(self, parsed_args: Any) -> None:
+        """Do it."""
+        name = paths.check_name(parsed_args.name)
+        if name == self.app.conf.cells.name:
+            raise ValueError('%s is this cell itself' % name)
+        _check_url(parsed_args.transport_url)
+        database = self.app.database()
+        if parsed_args.side == 'parent':
+            others = [row['name'] for row in neighbours.cell_get_all(database) if row['is_parent']]
+            if others and name not in others:
+                raise ValueError(
+                    'a cell has one parent; this one has %s already' % ', '.join(others)
+                )
+        neighbours.cell_create(
+            database,
+            {
+                'name': name,
+                'transport_url': parsed_args.transport_url,
+                'is_parent': parsed_args.side == 'parent',
+                'weight_offset': parsed_args.weight_offset,
+                'weight_scale': parsed_args.weight_scale,
+            },
+        )
+
+
+class CellList(lister.Lister):
+    app: ManageApp
+
+    """List the neighbours of this cell, without passwords.
+
+    Example: nova-cells-manage --config-file cells.conf cell list -f json
+    """
+
+    def take_action(self, parsed_args: Any) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+        """Return columns and rows."""
+        rows = []
+        for row in neighbours.cell_get_all(self.app.database()):
+            host = first_host(row['transport_url'])
+            broker = '%s:%s' % (host.hostname, host.port or 5672) if host else ''
+            side = 'parent' if row['is_parent'] else 'child'
+            rows.append((row['name'], side, broker, row['weight_offset'], row['weight_scale']))
+        return ('Name', 'Side', 'Broker', 'Weight offset', 'Weight scale'), rows
+
+
+def _check_url(url: str) -> None:
+    scheme, sign, rest = url.partition('://')
+    if not sign or not scheme or (scheme == 'rabbit' and not first_host(url)):
+        raise ValueError(
+            'the transport URL has not the form rabbit://user:password@host:port/virtual_host'
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    return ManageApp().run(sys.argv[1:] if argv is None else argv)

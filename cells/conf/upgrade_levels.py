@@ -1,0 +1,23 @@
+"""Options of the group ``upgrade_levels``: how far clients may go."""
+
+from collections.abc import Iterable
+
+from oslo_config import cfg
+
+OPTS = [
+    cfg.StrOpt(
+        'cells',
+        help='Highest version of the cells RPC that clients send: a release name from grizzly '
+        'on, or a version from 1.0 to 1.37. Unset: no limit.',
+    ),
+]
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register the options."""
+    conf.register_opts(OPTS, group='upgrade_levels')
+
+
+def list_opts() -> list[tuple[str, Iterable[cfg.Opt]]]:
+    """Return the options by group."""
+    return [('upgrade_levels', OPTS)]

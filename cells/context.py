@@ -1,0 +1,107 @@
+"""The request context and its form on the wire.
+
+``spec/intercell.json`` (``request_context``) lists the keys. A context keeps
+the dictionary that it came from, so keys that this version does not know
+reach the next process unchanged.
+"""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from oslo_context import context as oslo_context
+
+
+class RequestContext(oslo_context.RequestContext):
+    """Who asks, for which project, under which request id.
+
+    :param wire: the dictionary that it came from.
+    :param delivery_id: the id of the RPC delivery that it came with; never sent on.
+    """
+
+    def __init__(
+        self,
+        user_id: str | None = None,
+        project_id: str | None = None,
+        *,
+        read_deleted: str = 'no',
+        timestamp: str | None = None,
+        wire: Mapping[str, Any] | None = None,
+        delivery_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault('overwrite', False)
+        super().__init__(user_id=user_id, project_id=project_id, **kwargs)
+        self.read_deleted = read_deleted
+        self.timestamp = timestamp or _now()
+        self.delivery_id = delivery_id
+        self._wire = dict(wire) if wire is not None else None
+
+    @classmethod
+    def from_wire(cls, values: Mapping[str, Any]) -> 'RequestContext':
+        """Return the context that a dictionary from the wire stands for."""
+        wire = dict(values)
+        delivery_id = wire.pop(DELIVERY_ID, None)
+        roles = wire.get('roles')
+        return cls(
+            wire.get('user_id', wire.get('user')),
+            wire.get('project_id', wire.get('tenant')),
+            read_deleted=wire.get('read_deleted') or 'no',
+            timestamp=wire.get('timestamp'),
+            is_admin=bool(wire.get('is_admin')),
+            roles=roles if isinstance(roles, list) else [],
+            request_id=wire.get('request_id'),
+            global_request_id=wire.get('global_request_id'),
+            auth_token=wire.get('auth_token'),
+            wire=wire,
+            delivery_id=delivery_id,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form for the wire: what it came from, or all keys of the contract."""
+        if self._wire is not None:
+            return dict(self._wire)
+        values = super().to_dict()
+        values.update(
+            user_id=self.user_id,
+            tenant=self.project_id,
+            user_name=self.user_name,
+            project_name=self.project_name,
+            read_deleted=self.read_deleted,
+            timestamp=self.timestamp,
+            remote_address=None,
+            quota_class=None,
+            service_catalog=[],
+            instance_lock_checked=False,
+        )
+        return values
+
+
+#: Key under which a server hands the id of a delivery to its endpoints.
+DELIVERY_ID = 'cells.delivery_id'
+
+
+def _now() -> str:
+    now = datetime.datetime.now(datetime.UTC)
+    return now.replace(tzinfo=None).isoformat(timespec='microseconds')
+
+
+def background(request_id: str | None = None) -> RequestContext:
+    """Return the context of what a cell does on its own account."""
+    return RequestContext(
+        is_admin=True, request_id=request_id or oslo_context.generate_request_id()
+    )
+
+
+def rpc_context(ctxt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what goes with a message beside its envelope.
+
+    A receiver reads the context in the envelope (``spec/intercell.json``, ``rpc``),
+    so these few keys only name the request for the logs of the bus.
+    """
+    return {
+        'user_id': ctxt.get('user_id'),
+        'project_id': ctxt.get('project_id'),
+        'request_id': ctxt.get('request_id'),
+        'is_admin': False,
+    }

@@ -1,0 +1,182 @@
+"""The connection to the database of a cell.
+
+:class:`Database` hands out plain SQLAlchemy connections: ``read()`` for single
+statements, ``write()`` for a transaction. SQLite is set up for several readers
+beside one writer that waits its turn (write-ahead log, ``BEGIN IMMEDIATE``);
+the others come from oslo.db. All errors are those of ``oslo_db.exception``.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+from oslo_db.sqlalchemy import engines, exc_filters
+from sqlalchemy import pool
+from sqlalchemy.ext import compiler
+from sqlalchemy.sql import expression
+
+#: What a caller may see when the database is away or refuses to go on.
+ERRORS: Final = (db_exc.DBError, sa.exc.SQLAlchemyError)
+
+_TRANSIENT: Final = (
+    db_exc.DBConnectionError,
+    db_exc.DBDeadlock,
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.InternalError,
+    sa.exc.TimeoutError,
+)
+
+SQLITE_BUSY_SECONDS: Final = 5
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same statement may succeed later: a database that is away, or busy."""
+    if isinstance(error, _TRANSIENT):
+        return True
+    inner = getattr(error, 'inner_exception', None)
+    return isinstance(inner, _TRANSIENT) or bool(getattr(inner, 'connection_invalidated', False))
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Tell whether a transaction was only in the way of another and may go again at once."""
+    return isinstance(error, db_exc.DBDeadlock)
+
+
+def brief(error: BaseException) -> str:
+    """Return the first line of an error; the rest shows statements and their values."""
+    return str(error).partition('\n')[0]
+
+
+class now(expression.FunctionElement):  # noqa: N801 - reads as the SQL function that it is
+    """Seconds since the epoch by the clock of the database, which all workers share."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiler.compiles(now, 'sqlite')
+def _now_sqlite(element: Any, compiler: Any, **kwargs: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiler.compiles(now, 'postgresql')
+def _now_postgresql(element: Any, compiler: Any, **kwargs: Any) -> str:
+    return 'extract(epoch from clock_timestamp())'
+
+
+@compiler.compiles(now, 'mysql')
+@compiler.compiles(now, 'mariadb')
+def _now_mysql(element: Any, compiler: Any, **kwargs: Any) -> str:
+    return 'unix_timestamp(sysdate(6))'
+
+
+class Database:
+    """One database.
+
+    :param url: an SQLAlchemy URL.
+    :param pool_size: connections kept open; as many again may come for a while.
+    """
+
+    def __init__(self, url: str, pool_size: int = 10) -> None:
+        self.url = url
+        self._pool_size = pool_size
+        self._engine: sa.Engine | None = None
+        self._reader: sa.Engine | None = None
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine, made at the first use. Connections are made later still."""
+        if self._engine is None:
+            engine = (
+                _sqlite(self.url, self._pool_size)
+                if self.url.startswith('sqlite')
+                else _server(self.url, self._pool_size)
+            )
+            self._reader = (
+                engine.execution_options(cells_read=True)
+                if engine.dialect.name == 'sqlite'
+                else engine.execution_options(isolation_level='AUTOCOMMIT')
+            )
+            self._engine = engine
+        return self._engine
+
+    @property
+    def dialect(self) -> str:
+        """sqlite, postgresql, mysql or mariadb."""
+        return self.engine.dialect.name
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Give a connection for single reading statements, each on its own."""
+        assert self.engine is not None  # makes both
+        assert self._reader is not None
+        with self._reader.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Give a connection in a transaction that ends with the block."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = self._reader = None
+
+
+def _server(url: str, pool_size: int) -> sa.Engine:
+    return engines.create_engine(
+        url,
+        max_pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,
+        max_retries=0,
+        # The default yields when a connection is given back, which can come from the
+        # garbage collector and then stops the hub of eventlet.
+        thread_checkin=False,
+        mysql_sql_mode='TRADITIONAL',
+        connection_parameters=_timeouts(url),
+    )
+
+
+def _timeouts(url: str) -> str:
+    # A connection to a host that is gone must not hold a thread for ever.
+    if url.startswith('mysql'):
+        return 'connect_timeout=5&read_timeout=30&write_timeout=30'
+    if url.startswith('postgresql'):
+        return 'connect_timeout=5&keepalives_idle=10&keepalives_interval=5&tcp_user_timeout=30000'
+    return ''
+
+
+def _sqlite(url: str, pool_size: int) -> sa.Engine:
+    arguments: dict[str, Any] = {'timeout': SQLITE_BUSY_SECONDS, 'check_same_thread': False}
+    if sa.make_url(url).database in (None, '', ':memory:'):
+        engine = sa.create_engine(url, poolclass=pool.StaticPool, connect_args=arguments)
+    else:
+        engine = sa.create_engine(
+            url,
+            poolclass=pool.QueuePool,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            connect_args=arguments,
+        )
+    exc_filters.register_engine(engine)
+
+    @sa.event.listens_for(engine, 'connect')
+    def _set_up(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute('PRAGMA journal_mode = WAL')
+        connection.execute('PRAGMA synchronous = NORMAL')
+
+    @sa.event.listens_for(engine, 'begin')
+    def _begin(connection: sa.Connection) -> None:
+        # A transaction that starts as a reader cannot wait for the writer's turn.
+        if not connection.get_execution_options().get('cells_read'):
+            connection.exec_driver_sql('BEGIN IMMEDIATE')
+
+    return engine

@@ -1,0 +1,264 @@
+"""Statements on the journal: inbox and outbox.
+
+All are compare-and-set: who changes a row says in which state and in whose
+claim it must be. Times are of the database (:class:`cells.db.engine.now`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from cells.db import engine, models, statements
+
+RECEIVED: Final = 'received'
+CLAIMED: Final = 'claimed'
+DONE: Final = 'done'
+FAILED: Final = 'failed'
+
+PENDING: Final = 'pending'
+SENT: Final = 'sent'
+UNCONFIRMED: Final = 'unconfirmed'
+
+_IN = models.Inbox.__table__.c
+_OUT = models.Outbox.__table__.c
+
+
+def inbox_accept(connection: sa.Connection, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Take changes in: tuples of uuid, operation, envelope."""
+    statements.insert_new(
+        connection,
+        models.Inbox,
+        [
+            {
+                'uuid': uuid,
+                'operation': operation,
+                'envelope': envelope,
+                'state': RECEIVED,
+                'attempts': 0,
+                'claimed_until': 0.0,
+                'received_at': engine.now(),
+            }
+            for uuid, operation, envelope in rows
+        ],
+    )
+
+
+def inbox_claim(
+    connection: sa.Connection, worker: str, seconds: float, limit: int
+) -> list[dict[str, Any]]:
+    """Claim changes that nobody works on, oldest first: new ones and those of the dead.
+
+    :returns: rows with id, uuid, envelope and attempts.
+    """
+    query = (
+        sa.select(_IN.id, _IN.uuid, _IN.operation, _IN.envelope, _IN.attempts)
+        .where(_IN.state.in_((RECEIVED, CLAIMED)), _IN.claimed_until < engine.now())
+        .order_by(_IN.id)
+        .limit(limit)
+    )
+    found = statements.locked(connection, query, free_only=True)
+    if found:
+        connection.execute(
+            sa.update(models.Inbox)
+            .where(_IN.id.in_([row['id'] for row in found]))
+            .values(
+                state=CLAIMED,
+                claimed_by=worker,
+                claimed_until=engine.now() + seconds,
+                attempts=_IN.attempts + 1,
+            )
+        )
+    return found
+
+
+def inbox_end(
+    connection: sa.Connection, row_id: int, worker: str, state: str, reason: str | None = None
+) -> bool:
+    """End a change in the transaction of its effects.
+
+    :returns: False when the claim was lost; then the transaction must not commit.
+    """
+    result = connection.execute(
+        sa.update(models.Inbox)
+        .where(_IN.id == row_id, _IN.state == CLAIMED, _IN.claimed_by == worker)
+        .values(state=state, ended_at=engine.now(), reason=reason)
+    )
+    return bool(result.rowcount)
+
+
+def inbox_release(
+    connection: sa.Connection, row_id: int, worker: str, delay: float, reason: str
+) -> None:
+    """Give a change back, to be tried again after ``delay`` seconds."""
+    connection.execute(
+        sa.update(models.Inbox)
+        .where(_IN.id == row_id, _IN.state == CLAIMED, _IN.claimed_by == worker)
+        .values(state=RECEIVED, claimed_until=engine.now() + delay, reason=reason)
+    )
+
+
+def release_all(connection: sa.Connection, worker: str) -> None:
+    """Free what an earlier process in this worker's slot had claimed."""
+    for model, columns, claimed in (
+        (models.Inbox, _IN, _IN.state == CLAIMED),
+        (models.Outbox, _OUT, _OUT.state == PENDING),
+    ):
+        connection.execute(
+            sa.update(model).where(claimed, columns.claimed_by == worker).values(claimed_until=0.0)
+        )
+
+
+def inbox_purge(connection: sa.Connection, older_than: float, limit: int) -> int:
+    """Delete changes that ended that many seconds ago, some at a time; return how many."""
+    old = [
+        row[0]
+        for row in connection.execute(
+            sa.select(_IN.id)
+            .where(_IN.state == DONE, _IN.ended_at < engine.now() - older_than)
+            .limit(limit)
+        )
+    ]
+    if old:
+        connection.execute(sa.delete(models.Inbox).where(_IN.id.in_(old)))
+    return len(old)
+
+
+def outbox_add(connection: sa.Connection, rows: Iterable[tuple[str, str, str, str]]) -> None:
+    """Note changes for neighbours: tuples of uuid, neighbour, kind, envelope."""
+    statements.insert_new(
+        connection,
+        models.Outbox,
+        [
+            {
+                'uuid': uuid,
+                'neighbour': neighbour,
+                'kind': kind,
+                'envelope': envelope,
+                'state': PENDING,
+                'attempts': 0,
+                'claimed_until': 0.0,
+                'created_at': engine.now(),
+            }
+            for uuid, neighbour, kind, envelope in rows
+        ],
+    )
+
+
+def outbox_claim(
+    connection: sa.Connection, worker: str, neighbour: str, seconds: float, limit: int
+) -> list[dict[str, Any]]:
+    """Claim changes for a neighbour that are due, oldest first.
+
+    :returns: rows with id, uuid, kind, envelope and attempts.
+    """
+    query = (
+        sa.select(_OUT.id, _OUT.uuid, _OUT.kind, _OUT.envelope, _OUT.attempts)
+        .where(
+            _OUT.neighbour == neighbour,
+            _OUT.state == PENDING,
+            _OUT.claimed_until < engine.now(),
+        )
+        .order_by(_OUT.id)
+        .limit(limit)
+    )
+    found = statements.locked(connection, query, free_only=True)
+    if found:
+        connection.execute(
+            sa.update(models.Outbox)
+            .where(_OUT.id.in_([row['id'] for row in found]))
+            .values(
+                claimed_by=worker,
+                claimed_until=engine.now() + seconds,
+                attempts=_OUT.attempts + 1,
+            )
+        )
+    return found
+
+
+def outbox_sent(connection: sa.Connection, row_ids: Sequence[int], patience: float) -> None:
+    """Note that the broker of the neighbour has these; due again if not confirmed by then."""
+    _change(
+        connection,
+        sa.and_(_OUT.id.in_(row_ids), _OUT.state == PENDING),
+        {
+            'state': SENT,
+            'sent_at': engine.now(),
+            'claimed_until': engine.now() + patience,
+        },
+    )
+
+
+def outbox_not_sent(connection: sa.Connection, row_ids: Sequence[int], delay: float) -> None:
+    """Note that these did not get out; due again after ``delay`` seconds."""
+    _change(
+        connection,
+        sa.and_(_OUT.id.in_(row_ids), _OUT.state == PENDING),
+        {'claimed_until': engine.now() + delay},
+    )
+
+
+def outbox_confirm(connection: sa.Connection, neighbour: str, uuids: Sequence[str]) -> int:
+    """Drop what a neighbour has in its own journal; return how many those were."""
+    ids = _lock_outbox(connection, sa.and_(_OUT.neighbour == neighbour, _OUT.uuid.in_(uuids)))
+    if ids:
+        connection.execute(sa.delete(models.Outbox).where(_OUT.id.in_(ids)))
+    return len(ids)
+
+
+def outbox_overdue(connection: sa.Connection, neighbour: str, plain: bool) -> int:
+    """Deal with what was sent and never confirmed; return how many rows that is.
+
+    One of our cells gets it again, it drops what it has. A plain one cannot
+    confirm and must not get it twice: it is kept as sent, unconfirmed.
+    """
+    return _change(
+        connection,
+        sa.and_(_OUT.neighbour == neighbour, _OUT.state == SENT, _OUT.claimed_until < engine.now()),
+        {'state': UNCONFIRMED if plain else PENDING},
+    )
+
+
+def _lock_outbox(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[int]:
+    query = sa.select(_OUT.id).where(which).order_by(_OUT.id)
+    return [row['id'] for row in statements.locked(connection, query, free_only=False)]
+
+
+def _change(
+    connection: sa.Connection, which: sa.ColumnElement[bool], values: Mapping[str, Any]
+) -> int:
+    ids = _lock_outbox(connection, which)
+    if ids:
+        connection.execute(sa.update(models.Outbox).where(_OUT.id.in_(ids)).values(**values))
+    return len(ids)
+
+
+def inbox_due(database: engine.Database) -> bool:
+    """Tell whether there is something to claim in the inbox."""
+    query = sa.select(_IN.id).where(
+        _IN.state.in_((RECEIVED, CLAIMED)), _IN.claimed_until < engine.now()
+    )
+    with database.read() as connection:
+        return connection.execute(query.limit(1)).first() is not None
+
+
+def outbox_due(database: engine.Database, state: str) -> list[str]:
+    """Return the neighbours for whom something of this state is due."""
+    query = (
+        sa.select(_OUT.neighbour)
+        .where(_OUT.state == state, _OUT.claimed_until < engine.now())
+        .distinct()
+    )
+    with database.read() as connection:
+        return [row[0] for row in connection.execute(query)]
+
+
+def counts(database: engine.Database) -> dict[str, int]:
+    """Return the number of rows by table and state, for example ``inbox.done``."""
+    found = {}
+    with database.read() as connection:
+        for name, columns in (('inbox', _IN), ('outbox', _OUT)):
+            query = sa.select(columns.state, sa.func.count()).group_by(columns.state)
+            for state, number in connection.execute(query):
+                found['%s.%s' % (name, state)] = number
+    return found

@@ -1,0 +1,41 @@
+"""Statements that the databases spell differently."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from cells.db import models
+
+
+def insert_new(
+    connection: sa.Connection, model: type[models.Base], values: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert rows; one whose key is there already is left as it is."""
+    if not values:
+        return
+    name = connection.dialect.name
+    statement: Any
+    if name == 'sqlite':
+        statement = sqlite.insert(model).on_conflict_do_nothing()
+    elif name == 'postgresql':
+        statement = postgresql.insert(model).on_conflict_do_nothing()
+    else:
+        statement = mysql.insert(model).prefix_with('IGNORE')
+    # One statement for all: a SQL expression among the values rules out executemany.
+    connection.execute(statement.values([dict(row) for row in values]))
+
+
+def locked(
+    connection: sa.Connection, query: sa.Select[Any], free_only: bool
+) -> list[dict[str, Any]]:
+    """Run a query whose rows are about to be changed, and keep others from them.
+
+    Give it an order: transactions that lock rows in one order cannot block each other.
+
+    :param free_only: leave out rows that another transaction has.
+    """
+    if connection.dialect.name != 'sqlite':  # whose writer is alone
+        query = query.with_for_update(skip_locked=free_only)
+    return [dict(row) for row in connection.execute(query).mappings()]

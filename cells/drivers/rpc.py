@@ -1,0 +1,186 @@
+"""The driver over oslo.messaging: three topics on the bus of each cell.
+
+``<queue_base>.targeted``, ``.broadcast`` and ``.response`` are kept apart so
+that answers do not queue behind questions. Messages for a neighbour are cast
+onto *its* bus, over a transport that its sender's thread makes and keeps.
+Questions are settled and answers handed on in the thread that reads.
+"""
+
+import logging
+from typing import Any, Final
+
+import oslo_messaging
+
+from cells import exceptions, operations, rabbit, rpc, versions
+from cells.drivers import base, sender
+from cells.drivers.settings import DriverSettings
+from cells.state import CellState
+
+LOG = logging.getLogger(__name__)
+
+METHOD: Final = 'process_message'
+
+
+class _Arrived:
+    """A message from the bus."""
+
+    __slots__ = ('_settle', 'text')
+
+    def __init__(self, text: str, settle: Any) -> None:
+        self.text = text
+        self._settle = settle
+
+    def settle(self) -> None:
+        """Let the broker forget it."""
+        if self._settle is not None:
+            self._settle()
+
+
+class RPCDriver(base.CellsDriver):
+    """Carries envelopes over oslo.messaging."""
+
+    def __init__(self, settings: DriverSettings) -> None:
+        self._settings = settings
+        self._senders = sender.Senders(self._new_sender)
+        self._transport: Any = None
+        self._listeners: dict[operations.Kind, Any] = {}
+        self._receive: base.Receive | None = None
+
+    def start(self, receive: base.Receive) -> None:
+        """Listen on the three topics."""
+        self._receive = receive
+        self._transport = rpc.get_transport(self._settings.conf, self._settings.transport_url)
+        for kind in (
+            operations.Kind.RESPONSE,
+            operations.Kind.BROADCAST,
+            operations.Kind.TARGETED,
+        ):
+            answers = kind is operations.Kind.RESPONSE
+            listener = rabbit.listen(
+                self._transport,
+                oslo_messaging.Target(topic=self._topic(kind), server=self._settings.server),
+                prefetch=self._settings.prefetch,
+                # An answer is worth as much as who waits for it: it need not outlive a broker.
+                queue_type='classic' if answers else self._settings.queue_type,
+                server_queue=answers,
+            )
+            self._listeners[kind] = listener
+            listener.start(self._arrived)
+
+    def stop(self) -> None:
+        """Take in no more questions."""
+        for kind, listener in self._listeners.items():
+            if kind is not operations.Kind.RESPONSE:
+                listener.stop()
+
+    def close(self) -> None:
+        """Take in nothing more and release everything."""
+        response = self._listeners.get(operations.Kind.RESPONSE)
+        if response is not None:
+            response.stop()
+        self._senders.close()
+        for listener in self._listeners.values():
+            listener.cleanup()
+        self._listeners.clear()
+        if self._transport is not None:
+            self._transport.cleanup()
+            self._transport = None
+
+    def send(self, neighbour: CellState, outgoing: base.Outgoing) -> None:
+        """Take a message for a neighbour."""
+        self._senders.to(neighbour.name, neighbour.transport_url).put(outgoing)
+
+    def link(self, name: str) -> base.LinkState:
+        """Return how the way to a neighbour does."""
+        return self._senders.link(name)
+
+    def forget(self, keep: frozenset[str]) -> None:
+        """Close the transports of neighbours that are gone."""
+        self._senders.forget(keep)
+
+    def _topic(self, kind: operations.Kind) -> str:
+        return '%s.%s' % (self._settings.queue_base, kind.value)
+
+    def _arrived(self, incoming: list[Any]) -> None:
+        message = incoming[0]
+        settle = getattr(message, 'settle', None)
+        content = message.message
+        text = content.get('args', {}).get('message')
+        version = str(content.get('version') or '1.0')
+        if content.get('method') != METHOD or not isinstance(text, str):
+            LOG.warning(
+                'Refused a message on a queue between cells: method %.40r with arguments %s',
+                content.get('method'),
+                sorted(content.get('args', {}))[:5],
+            )
+        elif version.split('.')[0] != versions.INTERCELL_VERSION.split('.')[0]:
+            LOG.warning('Refused a message of version %.20s on a queue between cells', version)
+        else:
+            assert self._receive is not None
+            self._receive(_Arrived(text, settle))
+            return
+        if settle is not None:
+            settle()
+
+    def _new_sender(self, name: str, url: str) -> sender.Sender:
+        link = _Link(name, url, self._settings.conf, self._topic)
+        return sender.Sender(name, link.deliver, link.release, self._settings.send_queue_length)
+
+
+class _Link:
+    """The transport to the bus of a neighbour; lives in its sender's thread."""
+
+    def __init__(self, name: str, url: str, conf: Any, topic: Any) -> None:
+        self._name = name
+        self._url = url
+        self._conf = conf
+        self._topic = topic
+        self._transport: Any = None
+        self._clients: dict[tuple[operations.Kind, bool, str | None], Any] = {}
+
+    def deliver(self, outgoing: base.Outgoing) -> None:
+        """Cast a message once.
+
+        :raises NotSent: the broker did not take it, or has no queue for it.
+        """
+        try:
+            self._client(outgoing).cast(outgoing.ctxt, METHOD, message=outgoing.text)
+        except oslo_messaging.MessageUndeliverable:
+            raise exceptions.NotSent(
+                cell_name=self._name, reason='no nova-cells listens on its message bus'
+            ) from None
+        except rpc.SEND_ERRORS as error:
+            raise exceptions.NotSent(
+                cell_name=self._name, reason='%s: %s' % (type(error).__name__, error)
+            ) from None
+        except exceptions.ConfigurationError as error:
+            raise exceptions.NotSent(cell_name=self._name, reason=str(error)) from None
+
+    def release(self) -> None:
+        """Close the transport."""
+        if self._transport is not None:
+            self._transport.cleanup()
+
+    def _client(self, outgoing: base.Outgoing) -> Any:
+        key = (outgoing.kind, outgoing.fanout, outgoing.server)
+        client = self._clients.get(key)
+        if client is not None:
+            return client
+        if self._transport is None:
+            self._transport = rpc.get_transport(self._conf, self._url)
+        if len(self._clients) > 200:  # one for each worker that ever waited for an answer
+            self._clients.clear()
+        target = oslo_messaging.Target(
+            topic=self._topic(outgoing.kind),
+            version=versions.INTERCELL_VERSION,
+            fanout=outgoing.fanout or None,
+            server=outgoing.server,
+        )
+        client = oslo_messaging.get_rpc_client(
+            self._transport,
+            target,
+            retry=0,
+            transport_options=oslo_messaging.TransportOptions(at_least_once=True),
+        )
+        self._clients[key] = client
+        return client

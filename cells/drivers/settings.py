@@ -1,0 +1,76 @@
+"""What a driver is made with, and how it is found by name."""
+
+import dataclasses
+from typing import Any
+
+import stevedore
+from oslo_utils import importutils
+
+from cells import exceptions
+from cells.drivers import base
+
+NAMESPACE = 'cells.drivers'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DriverSettings:
+    """Plain values for a driver, read once from the configuration.
+
+    :ivar conf: for libraries that want one; a driver reads no option of ours from it.
+    :ivar transport_url: the bus of this cell, None for the default of ``conf``.
+    :ivar queue_base: prefix of the three topics.
+    :ivar server: the server name of this worker.
+    :ivar prefetch: how many messages may be taken in and not settled.
+    :ivar queue_type: 'quorum' or 'classic'.
+    :ivar send_queue_length: how many messages may wait for one neighbour.
+    """
+
+    conf: Any
+    transport_url: str | None
+    queue_base: str
+    server: str
+    prefetch: int
+    queue_type: str
+    send_queue_length: int
+
+
+def find(name: str) -> type[base.CellsDriver]:
+    """Return the class of the driver of this name, or of this class path.
+
+    :raises ConfigurationError: there is none; the known ones are listed.
+    """
+    known: stevedore.ExtensionManager[Any] = stevedore.ExtensionManager(
+        NAMESPACE, on_load_failure_callback=_raise
+    )
+    # nova's own default, found in configurations that are taken over
+    name = {'nova.cells.rpc_driver.CellsRPCDriver': 'rpc'}.get(name, name)
+    cls: Any
+    if name in known:
+        cls = known[name].plugin
+    else:
+        try:
+            cls = importutils.import_class(name)
+        except (ImportError, ValueError) as error:
+            raise exceptions.ConfigurationError(
+                reason='[cells] driver = %s is neither one of %s nor the path of a class: %s'
+                % (name, ', '.join(sorted(known.names())), error)
+            ) from None
+    if not (isinstance(cls, type) and issubclass(cls, base.CellsDriver)):
+        raise exceptions.ConfigurationError(
+            reason='[cells] driver = %s is not a CellsDriver' % name
+        )
+    return cls
+
+
+def load(name: str, settings: DriverSettings) -> base.CellsDriver:
+    """Return a driver, see :func:`find`.
+
+    :raises ConfigurationError: there is none, or it does not accept the settings.
+    """
+    return find(name)(settings)  # type: ignore[call-arg]
+
+
+def _raise(manager: Any, entry_point: Any, error: BaseException) -> None:
+    raise exceptions.ConfigurationError(
+        reason='driver %s (%s) cannot be loaded: %s' % (entry_point.name, entry_point.value, error)
+    ) from error

@@ -1,0 +1,127 @@
+"""Every error this project raises, in one tree.
+
+:class:`CellsError` is the root. :class:`WireError` and what is below it may
+cross a message bus: those carry the names and keyword arguments that nova's
+clients know and claim to live in ``nova.exception``, so that a nova client
+rebuilds its own class from them (``spec/intercell.json``, ``exceptions``).
+"""
+
+from typing import Any, ClassVar
+
+
+class CellsError(Exception):
+    """The root of all errors of this project.
+
+    :param message: the whole text; by default ``msg_fmt`` filled with ``kwargs``.
+    :param kwargs: what the text is made of; kept as ``self.kwargs``.
+    """
+
+    msg_fmt: ClassVar[str] = 'An unknown error occurred.'
+    code: ClassVar[int] = 500
+
+    def __init__(self, message: str | None = None, **kwargs: Any) -> None:
+        self.kwargs = dict(kwargs)
+        self.kwargs.setdefault('code', self.code)
+        super().__init__(self.msg_fmt % kwargs if message is None else message)
+
+
+class ConfigurationError(CellsError):
+    """Raised when a setting, or what it points at, makes a start impossible."""
+
+    msg_fmt = '%(reason)s'
+
+
+class SchemaError(ConfigurationError):
+    """Raised when the database has another schema than this code needs."""
+
+    msg_fmt = (
+        'The database schema is at revision %(found)s and this version needs %(wanted)s. '
+        'Run "nova-cells-manage db sync" with the same configuration.'
+    )
+
+
+class InvalidMessage(CellsError):
+    """Raised when text from a queue is not a message of the cell-to-cell protocol."""
+
+    msg_fmt = 'Not a cells message: %(reason)s'
+    code = 400
+
+
+class NotSent(CellsError):
+    """Raised when a message did not reach the broker of a neighbour."""
+
+    msg_fmt = 'Nothing was sent to cell %(cell_name)s: %(reason)s'
+    code = 503
+
+
+class JournalUnavailable(CellsError):
+    """Raised when a change could not be journaled; the broker keeps the message."""
+
+    msg_fmt = 'The journal cannot be written: %(reason)s'
+    code = 503
+
+
+class WireError(CellsError):
+    """The root of what crosses a message bus under nova's name."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__module__ = 'nova.exception'
+
+
+class Invalid(WireError):
+    """Raised when a caller gave a value that is not allowed."""
+
+    msg_fmt = 'Bad Request - Invalid Parameters: %(reason)s'
+    code = 400
+
+    def __init__(self, message: str | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault('reason', 'no reason given')
+        super().__init__(message, **kwargs)
+
+
+class NotFound(WireError):
+    """The family of what does not exist."""
+
+    msg_fmt = 'Resource could not be found.'
+    code = 404
+
+
+class CellNotFound(NotFound):
+    """Raised when no neighbour has the name."""
+
+    msg_fmt = "Cell %(cell_name)s doesn't exist."
+
+
+class CellExists(WireError):
+    """Raised when a neighbour of the name exists already."""
+
+    msg_fmt = 'Cell with name %(name)s already exists.'
+
+
+class CellRoutingInconsistency(WireError):
+    """Raised when a message cannot get from where it is to where it should go."""
+
+    msg_fmt = 'Inconsistency in cell routing: %(reason)s'
+
+
+class CellMaxHopCountReached(WireError):
+    """Raised when a message has passed as many cells as its source allowed."""
+
+    msg_fmt = 'Cell message has reached maximum hop count: %(hop_count)s'
+
+
+class CellServiceAPIMethodNotFound(NotFound):
+    """Raised when a message names an operation that this cell does not have."""
+
+    msg_fmt = 'Service API method not found: %(detail)s'
+
+
+class CellTimeout(NotFound):
+    """Raised when a cell did not answer in time (T8: it names who, what and how long)."""
+
+    msg_fmt = 'Timeout waiting for response from cell %(cell_name)s'
+
+    def __init__(self, message: str | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault('cell_name', '(unknown)')
+        super().__init__(message, **kwargs)

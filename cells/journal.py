@@ -1,0 +1,314 @@
+"""Changes, from the moment they arrive until they are done: exactly once.
+
+A change is written into the inbox before the broker may forget it, and its
+effects are committed together with the end of its row. What it asks of
+neighbours goes into the outbox in that same transaction (:mod:`cells.outbox`).
+So a process, a broker or a database can die at any moment: what was accepted
+is done, and nothing is done twice, as the uuid is the key of the row.
+
+Three kinds of threads: one *writer*, which commits what arrives in groups;
+*workers*, which claim rows and carry them out; and the outbox's own.
+"""
+
+import collections
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from cells import exceptions
+from cells.db import engine
+from cells.db import journal as db_journal
+from cells.stats import Stats
+
+LOG = logging.getLogger(__name__)
+
+#: Most arrivals that are committed together.
+GROUP_SIZE: Final = 64
+#: Most rows that a thread claims at a time, and for how many seconds.
+CLAIM_SIZE: Final = 16
+CLAIM_SECONDS: Final = 30.0
+#: A row that was claimed so often without coming to an end is given up.
+MOST_ATTEMPTS: Final = 8
+#: Seconds between two looks for work that another worker has left.
+POLL_SECONDS: Final = 1.0
+#: Seconds to wait for a database that is away, at first and at most.
+SHORTEST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+
+KEEP_SECONDS: Final = 86400.0
+PURGE_INTERVAL: Final = 600.0
+PURGE_SIZE: Final = 500
+
+WORKERS: Final = 2
+
+#: Carries a change out in a transaction: (connection, envelope).
+Perform = Callable[[sa.Connection, str], None]
+
+
+class LostClaimError(exceptions.CellsError):
+    """Raised to undo a transaction whose change another worker has taken over."""
+
+    msg_fmt = 'change %(uuid)s was taken over by another worker'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Arrival:
+    uuid: str
+    operation: str
+    envelope: str
+    on_commit: Callable[[], None]
+
+
+class Patience:
+    """Waits ever longer for a database that is away, and says so once."""
+
+    def __init__(self, what: str, stopped: threading.Event) -> None:
+        self._what = what
+        self._stopped = stopped
+        self._pause = SHORTEST_PAUSE
+        self._failing = False
+
+    def wait(self, error: Exception) -> None:
+        """Take note of a failure and wait before the next attempt."""
+        if engine.is_deadlock(error):
+            return
+        if not self._failing:
+            LOG.warning(
+                '%s: the database does not answer, trying until it does: %s',
+                self._what,
+                engine.brief(error),
+            )
+        self._failing = True
+        self._stopped.wait(self._pause)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def succeeded(self) -> None:
+        """Take note of a success."""
+        if self._failing:
+            LOG.info('%s: the database answers again', self._what)
+        self._failing = False
+        self._pause = SHORTEST_PAUSE
+
+
+class Journal:
+    """The inbox of a cell, as one worker works on it.
+
+    :param worker: the server name of this worker, unique among the living.
+    :param perform: what carries a change out; raises for one that cannot be.
+    :param on_accepted: called after each commit of arrivals, and what each of these asked for.
+    :param on_performed: called after a commit that may have filled the outbox.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: engine.Database,
+        worker: str,
+        perform: Perform,
+        on_accepted: Callable[[], None],
+        on_performed: Callable[[], None],
+        stats: Stats,
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._perform = perform
+        self._on_accepted = on_accepted
+        self._on_performed = on_performed
+        self._stats = stats
+        self._stopped = threading.Event()
+        self._arrivals: collections.deque[_Arrival] = collections.deque()
+        self._arrived = threading.Condition(threading.Lock())
+        self._work = threading.Condition(threading.Lock())
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Free what an earlier process in this slot had claimed, and begin."""
+        with self._database.write() as connection:
+            db_journal.release_all(connection, self._worker)
+        targets: list[tuple[str, Callable[[], None]]] = [('journal-writer', self._write_loop)]
+        targets += [('journal-%d' % number, self._work_loop) for number in range(WORKERS)]
+        targets.append(('journal-purge', self._purge_loop))
+        for name, target in targets:
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Finish what is under way; the rest stays in the table or with the broker."""
+        self._stopped.set()
+        for condition in (self._arrived, self._work):
+            with condition:
+                condition.notify_all()
+        for thread in self._threads:
+            thread.join(5)
+
+    def accept(
+        self, uuid: str, operation: str, envelope: str, on_commit: Callable[[], None]
+    ) -> None:
+        """Take a change in. Returns at once.
+
+        :param on_commit: called when it is safe, also for one that was known already;
+            never called when the process ends before.
+        """
+        with self._arrived:
+            self._arrivals.append(_Arrival(uuid, operation, envelope, on_commit))
+            self._arrived.notify()
+
+    def accept_and_wait(self, uuid: str, operation: str, envelope: str) -> None:
+        """Take a change in and return when it is safe.
+
+        :raises JournalUnavailable: this worker stops before.
+        """
+        done = threading.Event()
+        self.accept(uuid, operation, envelope, done.set)
+        while not done.wait(0.5):
+            if self._stopped.is_set():
+                raise exceptions.JournalUnavailable(reason='this worker is stopping')
+
+    # -- what arrives --
+
+    def _write_loop(self) -> None:
+        patience = Patience('Journal', self._stopped)
+        while True:
+            with self._arrived:
+                while not self._arrivals and not self._stopped.is_set():
+                    self._arrived.wait()
+                group = [
+                    self._arrivals.popleft() for _ in range(min(GROUP_SIZE, len(self._arrivals)))
+                ]
+            if not group:
+                return
+            while not self._write(group, patience):
+                if self._stopped.is_set():
+                    return
+
+    def _write(self, group: Sequence[_Arrival], patience: Patience) -> bool:
+        try:
+            with self._database.write() as connection:
+                db_journal.inbox_accept(
+                    connection, [(one.uuid, one.operation, one.envelope) for one in group]
+                )
+        except engine.ERRORS as error:
+            if engine.is_transient(error):
+                patience.wait(error)
+                return False
+            self._write_singly(group, error)
+        else:
+            for one in group:
+                one.on_commit()
+            self._on_accepted()
+        patience.succeeded()
+        self._stats.count('journal_accepted', len(group))
+        with self._work:
+            self._work.notify_all()
+        return True
+
+    def _write_singly(self, group: Sequence[_Arrival], error: Exception) -> None:
+        # One of them does not fit into the table; the others must not suffer for it.
+        if len(group) == 1:
+            one = group[0]
+            LOG.error(
+                'Change %s (%s) cannot be journaled: %s',
+                one.uuid,
+                one.operation,
+                engine.brief(error),
+            )
+            self._stats.count('journal_refused')
+            one.on_commit()
+            return
+        patience = Patience('Journal', self._stopped)
+        for one in group:
+            while not self._write([one], patience) and not self._stopped.is_set():
+                continue
+
+    # -- what is to be done --
+
+    def _work_loop(self) -> None:
+        patience = Patience('Journal worker', self._stopped)
+        while not self._stopped.is_set():
+            try:
+                rows = self._claim()
+            except engine.ERRORS as error:
+                patience.wait(error)
+                continue
+            patience.succeeded()
+            for row in rows:
+                self._carry_out(row, patience)
+            if rows:
+                self._on_performed()
+            else:
+                with self._work:
+                    self._work.wait(POLL_SECONDS)
+
+    def _claim(self) -> list[dict[str, Any]]:
+        if not db_journal.inbox_due(self._database):
+            return []
+        with self._database.write() as connection:
+            return db_journal.inbox_claim(connection, self._worker, CLAIM_SECONDS, CLAIM_SIZE)
+
+    def _carry_out(self, row: dict[str, Any], patience: Patience) -> None:
+        while not self._stopped.is_set():
+            try:
+                if row['attempts'] >= MOST_ATTEMPTS:
+                    raise exceptions.CellsError(
+                        'begun %d times and never brought to an end' % row['attempts']
+                    )
+                with self._database.write() as connection:
+                    self._perform(connection, row['envelope'])
+                    if not db_journal.inbox_end(
+                        connection, row['id'], self._worker, db_journal.DONE
+                    ):
+                        raise LostClaimError(uuid=row['uuid'])
+            except LostClaimError as error:
+                LOG.info('%s', error)
+            except Exception as error:  # noqa: BLE001 - where the result of a handler is kept
+                if isinstance(error, engine.ERRORS) and engine.is_transient(error):
+                    patience.wait(error)
+                    continue
+                self._give_up(row, error, patience)
+            else:
+                self._stats.count('journal_done', operation=row['operation'])
+            patience.succeeded()
+            return
+
+    def _give_up(self, row: dict[str, Any], error: Exception, patience: Patience) -> None:
+        reason = '%s: %s' % (type(error).__name__, error)
+        LOG.error(
+            'Change %s (%s) failed: %s',
+            row['uuid'],
+            row['operation'],
+            reason,
+            exc_info=None if isinstance(error, exceptions.CellsError) else error,
+        )
+        self._stats.count('journal_failed', operation=row['operation'])
+        while not self._stopped.is_set():
+            try:
+                with self._database.write() as connection:
+                    db_journal.inbox_end(
+                        connection, row['id'], self._worker, db_journal.FAILED, reason
+                    )
+            except engine.ERRORS as failure:
+                patience.wait(failure)
+            else:
+                return
+
+    # -- what is over --
+
+    def _purge_loop(self) -> None:
+        due = time.monotonic() + PURGE_INTERVAL
+        while not self._stopped.wait(min(PURGE_INTERVAL, 5.0)):
+            if time.monotonic() < due:
+                continue
+            try:
+                with self._database.write() as connection:
+                    purged = db_journal.inbox_purge(connection, KEEP_SECONDS, PURGE_SIZE)
+            except engine.ERRORS as error:
+                LOG.warning('Old journal rows could not be deleted: %s', engine.brief(error))
+                purged = 0
+            if purged < PURGE_SIZE:
+                due = time.monotonic() + PURGE_INTERVAL

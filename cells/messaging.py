@@ -1,0 +1,296 @@
+"""The runner: what a cell asks others, and what it does with what arrives.
+
+A message takes one of two roads. A *question* (:mod:`cells.questions`) is
+answered from memory and the database and costs nothing but itself when it is
+lost, so it is settled as soon as it is read. A *change* (:mod:`cells.changes`)
+goes into the journal first and is settled then.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cells import context, deadlines, exceptions, messages, operations, paths, routing, wire
+from cells.changes import Changes
+from cells.drivers import base
+from cells.journal import Journal
+from cells.messages import (
+    BroadcastMessage,
+    Extension,
+    Message,
+    Response,
+    ResponseMessage,
+    TargetedMessage,
+)
+from cells.operations import OPERATIONS
+from cells.outbox import Outbox
+from cells.post import Post
+from cells.questions import Questions
+from cells.state import CellStateManager
+from cells.stats import Stats
+
+__all__ = [
+    'BroadcastMessage',
+    'Message',
+    'MessageRunner',
+    'Response',
+    'ResponseMessage',
+    'TargetedMessage',
+]
+
+LOG = logging.getLogger(__name__)
+
+
+def check_handlers(handlers: Mapping[str, Any]) -> None:
+    """Refuse a set of handlers that does not fit the table of operations.
+
+    :raises LookupError: an operation has no handler, or a handler no operation.
+    """
+    wanted = set(OPERATIONS) - operations.CONSUMED
+    if wanted != set(handlers):
+        raise LookupError(
+            'operations and handlers differ in %s' % ', '.join(sorted(wanted ^ set(handlers)))
+        )
+
+
+class MessageRunner:
+    """Runs the messages of one worker.
+
+    :param server: the server name of this worker, under which answers reach it.
+    :param handlers: by name of the operation; nothing else can be called by a message.
+    :param call_timeout: seconds within which a question is answered.
+    :param max_hop_count: how many cells a message from here may pass.
+    :param waiting_per_neighbour: how many calls may wait for the same neighbour.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: CellStateManager,
+        driver: base.CellsDriver,
+        handlers: Mapping[str, Callable[..., Any]],
+        stats: Stats,
+        server: str,
+        call_timeout: float,
+        max_hop_count: int,
+        max_message_bytes: int,
+        handler_threads: int,
+        waiting_per_neighbour: int,
+    ) -> None:
+        check_handlers(handlers)
+        self._state = state
+        self._stats = stats
+        self._server = server
+        self._call_timeout = call_timeout
+        self._max_hop_count = max_hop_count
+        self._max_message_bytes = max_message_bytes
+        self._post = Post(
+            state=state, driver=driver, stats=stats, server=server, max_hop_count=max_hop_count
+        )
+        self._questions = Questions(
+            state=state,
+            post=self._post,
+            handlers=handlers,
+            stats=stats,
+            call_timeout=call_timeout,
+            max_hop_count=max_hop_count,
+            handler_threads=handler_threads,
+            waiting_per_neighbour=waiting_per_neighbour,
+        )
+        self._changes = Changes(
+            state=state,
+            post=self._post,
+            handlers=handlers,
+            stats=stats,
+            max_hop_count=max_hop_count,
+        )
+        #: For the journal, which works through the runner.
+        self.perform = self._changes.perform
+        self.send_receipts = self._post.send_receipts
+        self._journal: Journal | None = None
+        self._outbox: Outbox | None = None
+
+    def start(self, journal: Journal, outbox: Outbox) -> None:
+        """Be ready for :meth:`receive`."""
+        self._journal = journal
+        self._outbox = outbox
+        self._questions.start()
+
+    def drain(self, seconds: float) -> None:
+        """Wait until nothing waits for answers any more, but no longer than ``seconds``."""
+        self._questions.drain(seconds)
+
+    def stop(self) -> None:
+        """End; handlers that run are waited for."""
+        self._questions.stop()
+
+    def call(
+        self,
+        ctxt: context.RequestContext,
+        operation: str,
+        target: paths.CellPath,
+        kwargs: Mapping[str, Any],
+    ) -> Response:
+        """Ask one cell, and wait.
+
+        :param target: the path to it, this cell first.
+        :returns: its answer, or the failure in its place; nothing is raised for what
+            other cells do or fail to do.
+        """
+        return self._questions.ask_one(
+            TargetedMessage(target_cell=target, **self._fields(ctxt, operation, kwargs))
+        )
+
+    def broadcast(
+        self, ctxt: context.RequestContext, operation: str, kwargs: Mapping[str, Any]
+    ) -> list[Response]:
+        """Ask all cells on one side and, if the operation says so, this one; and wait.
+
+        :returns: one answer for each cell that gave one, and one failure for each
+            cell that did not and that somebody on the way could name.
+        """
+        return self._questions.ask_all(BroadcastMessage(**self._fields(ctxt, operation, kwargs)))
+
+    def change(
+        self, ctxt: context.RequestContext, operation: str, kwargs: Mapping[str, Any]
+    ) -> None:
+        """Order a change in all cells on one side; returns when it is in the journal.
+
+        :raises JournalUnavailable: this worker stops; the broker keeps the order.
+        """
+        assert self._journal is not None
+        self._changes.order(
+            self._journal, BroadcastMessage(**self._fields(ctxt, operation, kwargs))
+        )
+
+    def _fields(
+        self, ctxt: context.RequestContext, operation: str, kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        row = OPERATIONS[operation]
+        uuid = messages.new_uuid()
+        if row.replies:
+            mark = Extension(0, time.time(), int(self._call_timeout * 1000), self._server)
+            uuid = wire.marked_uuid(uuid, mark)
+        elif ctxt.delivery_id:
+            # The same when a client's cast comes twice, so that it is done once.
+            uuid = ctxt.delivery_id
+        return {
+            'ctxt': ctxt.to_dict(),
+            'method_name': operation,
+            'method_kwargs': kwargs,
+            'direction': row.direction,
+            'routing_path': paths.CellPath((self._state.topology.own_name,)),
+            'uuid': uuid,
+            'need_response': row.replies,
+            'max_hop_count': self._max_hop_count,
+        }
+
+    def receive(self, incoming: base.Incoming) -> None:
+        """Take a message from the bus, in the thread that reads: neither waits nor raises."""
+        try:
+            settle_now = self._dispatch(self._admit(incoming.text), incoming)
+        except (exceptions.InvalidMessage, exceptions.WireError) as error:
+            self._stats.count('messages_refused', reason=type(error).__name__)
+            LOG.warning('Refused a message: %s', error)
+            incoming.settle()
+        except Exception:  # noqa: BLE001 - the reading thread serves all neighbours
+            self._stats.count('messages_refused', reason='internal')
+            LOG.exception('A message could not be dealt with')
+            incoming.settle()
+        else:
+            if settle_now:
+                incoming.settle()
+
+    def _admit(self, text: str) -> Message:
+        if len(text) > self._max_message_bytes:
+            raise exceptions.InvalidMessage(
+                reason='it has %d characters, at most %d are allowed'
+                % (len(text), self._max_message_bytes)
+            )
+        message = wire.decode(text)
+        neighbours = self._state.topology.neighbours
+        try:
+            routing.check_arrival(message, neighbours)
+        except exceptions.CellRoutingInconsistency as error:
+            raise exceptions.CellRoutingInconsistency(
+                reason='%s (%s %s)' % (error.kwargs['reason'], message.method_name, message.uuid)
+            ) from None
+        sender = message.routing_path.last
+        self._state.saw(sender, message.extension.version if message.extension else 0)
+        self._stats.count('messages_received', neighbour=sender)
+        return message.hopped(neighbours.own_name)
+
+    def _dispatch(self, message: Message, incoming: base.Incoming) -> bool:
+        """Deal with a message; False when the journal is to settle it."""
+        if isinstance(message, ResponseMessage):
+            self._questions.on_answer(message)
+            return True
+        if message.method_name == operations.RECEIPT:
+            self._on_receipt(message)
+            return True
+        try:
+            self._check(message)
+            hop = (
+                self._questions.next_hop(message) if isinstance(message, TargetedMessage) else None
+            )
+            row = OPERATIONS.get(message.method_name)
+            if row is None and not self._passes(message, hop):
+                raise exceptions.CellServiceAPIMethodNotFound(detail=message.method_name)
+        except exceptions.WireError as error:
+            self._refuse(message, error)
+            return True
+        if row.changes if row else not message.need_response:
+            assert self._journal is not None
+            self._changes.accept(self._journal, message, incoming)
+            return False
+        if isinstance(message, TargetedMessage):
+            self._questions.on_targeted(message, hop)
+        else:
+            assert isinstance(message, BroadcastMessage)
+            self._questions.on_broadcast(message)
+        return True
+
+    @staticmethod
+    def _passes(message: Message, hop: str | None) -> bool:
+        """Tell whether a message of an operation that is not known here may go on."""
+        if isinstance(message, TargetedMessage):
+            return hop is not None
+        return not message.need_response
+
+    def _check(self, message: Message) -> None:
+        """Refuse a request that does not fit its row, or that comes too late."""
+        row = OPERATIONS.get(message.method_name)
+        kind = wire.kind_of(message)
+        if row is not None and (
+            kind not in row.kinds or row.direction not in (None, message.direction)
+        ):
+            raise exceptions.CellRoutingInconsistency(
+                reason='%s does not travel %s as a %s message'
+                % (row.name, message.direction.value, kind.value)
+            )
+        late = -self._questions.time_left(message)
+        if message.need_response and late > deadlines.GRACE:
+            raise exceptions.CellTimeout(
+                '%s %s came %.1f seconds after its asker had stopped waiting'
+                % (message.method_name, wire.bare_uuid(message.uuid), late)
+            )
+
+    def _refuse(self, message: Message, error: exceptions.WireError) -> None:
+        self._stats.count('messages_refused', reason=type(error).__name__)
+        LOG.warning(
+            'Refused %s %s, which came by %s: %s',
+            message.method_name,
+            wire.bare_uuid(message.uuid),
+            message.routing_path,
+            error,
+        )
+        self._questions.refuse(message, error)
+
+    def _on_receipt(self, message: Message) -> None:
+        uuids = message.method_kwargs.get('uuids')
+        if not isinstance(uuids, list) or not all(isinstance(one, str) for one in uuids):
+            raise exceptions.InvalidMessage(reason='a receipt has no list of uuids')
+        assert self._outbox is not None
+        assert message.neighbour is not None
+        self._outbox.confirm(message.neighbour, uuids)

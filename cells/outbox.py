@@ -1,0 +1,194 @@
+"""Changes on their way to neighbours, until these have confirmed them.
+
+A row is written in the transaction that makes the change. One thread claims
+what is due, hands it to the driver, whose senders are apart for each
+neighbour, and notes in groups how it went. A neighbour of our own kind
+confirms with ``x_receipt`` when the change is in its journal; until then it
+gets it again. A plain nova-cells cannot: what its broker has taken is kept as
+sent, unconfirmed, as a second copy would be carried out twice.
+"""
+
+import collections
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from cells import context, exceptions, operations
+from cells.db import engine
+from cells.db import journal as db_journal
+from cells.drivers import base
+from cells.journal import Patience
+from cells.state import CellStateManager
+from cells.stats import Stats
+
+LOG = logging.getLogger(__name__)
+
+#: Most rows that are claimed for a neighbour, and that are handed to its sender, at a time.
+CLAIM_SIZE: Final = 64
+CLAIM_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 1.0
+#: Seconds until a failed row is due again, at first and at most.
+SHORTEST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+LONGEST_RECEIPT_PAUSE: Final = 300.0
+
+
+class Outbox:
+    """The outbox of a cell, as one worker empties it.
+
+    :param receipt_timeout: seconds after which an unconfirmed change is sent again.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: engine.Database,
+        worker: str,
+        driver: base.CellsDriver,
+        state: CellStateManager,
+        stats: Stats,
+        receipt_timeout: float,
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._driver = driver
+        self._state = state
+        self._stats = stats
+        self._receipt_timeout = receipt_timeout
+        self._stopped = threading.Event()
+        self._wakeup = threading.Condition(threading.Lock())
+        self._woken = False
+        self._in_flight: collections.Counter[str] = collections.Counter()
+        self._ended: list[tuple[dict[str, Any], str, Exception | None]] = []
+        self._confirmed: list[tuple[str, list[str]]] = []
+        self._thread = threading.Thread(target=self._run, name='outbox', daemon=True)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more; what is not noted yet is noted."""
+        self._stopped.set()
+        self.wake()
+        self._thread.join(5)
+
+    def wake(self) -> None:
+        """Look for work now. Any thread."""
+        with self._wakeup:
+            self._woken = True
+            self._wakeup.notify()
+
+    def confirm(self, neighbour: str, uuids: list[str]) -> None:
+        """Take it that a neighbour has these in its journal. Returns at once."""
+        with self._wakeup:
+            self._confirmed.append((neighbour, uuids))
+            self._woken = True
+            self._wakeup.notify()
+
+    def _run(self) -> None:
+        patience = Patience('Outbox', self._stopped)
+        polled = 0.0
+        while True:
+            with self._wakeup:
+                if not self._woken and not self._stopped.is_set():
+                    self._wakeup.wait(POLL_SECONDS)
+                self._woken = False
+            try:
+                self._note()
+                if self._stopped.is_set():
+                    return
+                for neighbour in db_journal.outbox_due(self._database, db_journal.PENDING):
+                    self._send_due(neighbour)
+                if time.monotonic() - polled > POLL_SECONDS:
+                    polled = time.monotonic()
+                    self._remind()
+            except engine.ERRORS as error:
+                if self._stopped.is_set():
+                    return
+                patience.wait(error)
+            else:
+                patience.succeeded()
+
+    def _note(self) -> None:
+        with self._wakeup:
+            ended, self._ended = self._ended, []
+            confirmed, self._confirmed = self._confirmed, []
+        if not ended and not confirmed:
+            return
+        try:
+            # Rows are locked in one order within a transaction, so each gets its own.
+            self._note_ended(ended)
+            for neighbour, uuids in confirmed:
+                with self._database.write() as connection:
+                    db_journal.outbox_confirm(connection, neighbour, uuids)
+        except engine.ERRORS:
+            with self._wakeup:
+                self._ended = ended + self._ended
+                self._confirmed = confirmed + self._confirmed
+            raise
+
+    def _note_ended(self, ended: list[tuple[dict[str, Any], str, Exception | None]]) -> None:
+        groups: collections.defaultdict[tuple[bool, int], list[int]] = collections.defaultdict(list)
+        for row, _, error in ended:
+            groups[error is None, row['attempts']].append(row['id'])
+        for (sent, attempts), ids in groups.items():
+            patience = self._receipt_timeout * 2 ** min(attempts, 10)
+            pause = min(SHORTEST_PAUSE * 2 ** min(attempts, 10), LONGEST_PAUSE)
+            with self._database.write() as connection:
+                if sent:
+                    db_journal.outbox_sent(connection, ids, min(patience, LONGEST_RECEIPT_PAUSE))
+                else:
+                    delay = pause * random.uniform(0.5, 1)  # noqa: S311
+                    db_journal.outbox_not_sent(connection, ids, delay)
+
+    def _send_due(self, name: str) -> None:
+        neighbour = self._state.topology.get(name)
+        if neighbour is None:
+            return  # gone from the tree for now; its changes wait
+        room = CLAIM_SIZE - self._in_flight[name]
+        if room <= 0:
+            return
+        with self._database.write() as connection:
+            rows = db_journal.outbox_claim(connection, self._worker, name, CLAIM_SECONDS, room)
+        for row in rows:
+            outgoing = base.Outgoing(
+                kind=operations.Kind(row['kind']),
+                text=row['envelope'],
+                ctxt=context.rpc_context({}),
+                on_sent=self._teller(row, name),
+            )
+            with self._wakeup:
+                self._in_flight[name] += 1
+            try:
+                self._driver.send(neighbour, outgoing)
+            except exceptions.NotSent as error:
+                assert outgoing.on_sent is not None
+                outgoing.on_sent(error)
+
+    def _teller(self, row: dict[str, Any], name: str) -> Callable[[Exception | None], None]:
+        def tell(error: Exception | None) -> None:
+            self._stats.count('outbox_sent' if error is None else 'outbox_not_sent', neighbour=name)
+            with self._wakeup:
+                self._in_flight[name] -= 1
+                self._ended.append((row, name, error))
+                # A failure is noted at the next look: nothing is won by hurrying.
+                if error is None:
+                    self._woken = True
+                    self._wakeup.notify()
+
+        return tell
+
+    def _remind(self) -> None:
+        for name in db_journal.outbox_due(self._database, db_journal.SENT):
+            sighting = self._state.sighting(name)
+            if sighting.protocol < 0:
+                continue  # never heard of: its broker keeps the change
+            with self._database.write() as connection:
+                rows = db_journal.outbox_overdue(connection, name, plain=not sighting.is_ours)
+            if rows and sighting.is_ours:
+                LOG.info('Cell %s has not confirmed %d changes, sending them again', name, rows)
+            self._stats.count('outbox_overdue', rows, neighbour=name)

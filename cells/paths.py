@@ -1,0 +1,108 @@
+"""Names of cells, paths through the tree and what is named with its cell.
+
+A path is written ``api!region!leaf``, top first as seen from its source; an
+item of a cell is written ``api!region!leaf@item``. The three signs that this
+syntax needs cannot be part of a name (R11).
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable
+
+SEPARATOR = '!'
+ITEM_SEPARATOR = '@'
+MAX_NAME_LENGTH = 255
+
+_BAD_IN_NAME = re.compile(r'[!@.\s\x00-\x1f\x7f]')
+
+
+def check_name(name: object) -> str:
+    """Return the name when a cell may be called so.
+
+    :raises ValueError: it may not; the text says why.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError('a cell name is a text that is not empty, not %r' % (name,))
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            'cell name %r... has %d characters, at most %d are allowed'
+            % (name[:20], len(name), MAX_NAME_LENGTH)
+        )
+    if _BAD_IN_NAME.search(name):
+        raise ValueError(
+            'cell name %r has a character that is not allowed: "!", "@", ".", white space '
+            'and control characters are not' % name
+        )
+    return name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CellPath:
+    """The cells from one place in the tree to another, never empty."""
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError('a cell path has at least one cell')
+        for name in self.names:
+            check_name(name)
+
+    @staticmethod
+    def parse(text: object) -> 'CellPath':
+        """Read a path as it is written on the wire.
+
+        :raises ValueError: it is not one.
+        """
+        if not isinstance(text, str):
+            raise ValueError('a cell path is a text such as "api!child", not %r' % (text,))
+        return _parsed(text)
+
+    def __str__(self) -> str:
+        return SEPARATOR.join(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def last(self) -> str:
+        """The cell the path ends at."""
+        return self.names[-1]
+
+    def hopped(self, name: str) -> 'CellPath':
+        """Return the path that goes on to ``name``."""
+        return CellPath((*self.names, name))
+
+    def starts_with(self, other: 'CellPath') -> bool:
+        """Tell whether ``other`` is a beginning of this path, or all of it."""
+        return self.names[: len(other.names)] == other.names
+
+    def backwards(self) -> 'CellPath':
+        """Return the way back."""
+        return CellPath(self.names[::-1])
+
+
+# Topologies are small and stable: the same few paths come with every message.
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> CellPath:
+    return CellPath(tuple(text.split(SEPARATOR)))
+
+
+def path_of(names: Iterable[str]) -> CellPath:
+    """Return the path over these cells."""
+    return CellPath(tuple(names))
+
+
+def with_cell(path: object, item: object) -> str:
+    """Return ``path@item``, the name of an item outside of its cell."""
+    return '%s%s%s' % (path, ITEM_SEPARATOR, item)
+
+
+def split_item(text: str) -> tuple[CellPath | None, str]:
+    """Split ``path@item`` at its last ``@``; without one there is no path (R14).
+
+    :raises ValueError: what stands before the ``@`` is not a path.
+    """
+    path, sign, item = text.rpartition(ITEM_SEPARATOR)
+    return (CellPath.parse(path) if sign else None), item

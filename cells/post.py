@@ -1,0 +1,243 @@
+"""What leaves this cell: questions, answers and receipts, each with what it needs on the way.
+
+Everything here returns at once. A question that cannot be sent has failed, and
+who sent it is told; an answer is tried twice (R7); a receipt that is lost is
+asked for again by the change's next copy.
+"""
+
+import collections
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from cells import (
+    context,
+    exceptions,
+    messages,
+    operations,
+    paths,
+    remote_errors,
+    routing,
+    versions,
+    wire,
+)
+from cells.drivers import base
+from cells.messages import (
+    BroadcastMessage,
+    Extension,
+    Failure,
+    Message,
+    Response,
+    ResponseMessage,
+    TargetedMessage,
+)
+from cells.operations import Direction, Kind
+from cells.state import CellStateManager
+from cells.stats import Stats
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds until an answer that could not be sent is tried once more.
+ANSWER_AGAIN: Final = 0.3
+#: Most changes that one receipt confirms.
+RECEIPT_SIZE: Final = 50
+
+
+class Post:
+    """Sends for one worker.
+
+    :param server: the server name of this worker, under which answers reach it.
+    :param max_hop_count: the limit for messages from here.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: CellStateManager,
+        driver: base.CellsDriver,
+        stats: Stats,
+        server: str,
+        max_hop_count: int,
+    ) -> None:
+        self._state = state
+        self._driver = driver
+        self._stats = stats
+        self._server = server
+        self._max_hop_count = max_hop_count
+        self._lock = threading.Lock()
+        self._receipts: collections.defaultdict[tuple[str, Direction], list[str]] = (
+            collections.defaultdict(list)
+        )
+
+    def outward(self, message: Message, budget_ms: int | None = None) -> str:
+        """Return the envelope of a message for the next cell.
+
+        :param budget_ms: within how many milliseconds an answer is wanted.
+        """
+        server = None if budget_ms is None else self._server
+        extension = Extension(versions.EXTENSION_VERSION, time.time(), budget_ms, server)
+        return wire.encode(messages.with_extension(message, extension))
+
+    def question(
+        self, message: Message, hop: str, budget: float, on_failure: Callable[[Failure], object]
+    ) -> None:
+        """Send a question to a neighbour.
+
+        :param budget: seconds within which the answer is wanted.
+        :param on_failure: told when it did not get out.
+        """
+
+        def on_sent(error: Exception | None) -> None:
+            if error is not None:
+                on_failure(_unreachable(hop, error))
+
+        self._send(
+            hop,
+            base.Outgoing(
+                kind=wire.kind_of(message),
+                text=self.outward(message, int(budget * 1000)),
+                ctxt=context.rpc_context(message.ctxt),
+                fanout=message.fanout,
+                on_sent=on_sent,
+            ),
+        )
+
+    def reply(self, message: Message, responses: Sequence[Response]) -> None:
+        """Send the answer to a question back, on the way that it came."""
+        target = routing.way_back(message)
+        answer = ResponseMessage(
+            ctxt=message.ctxt,
+            method_name='parse_responses',
+            method_kwargs=wire.encode_responses(self._presentable(message, responses)),
+            direction=message.direction.opposite,
+            routing_path=paths.CellPath((self._state.topology.own_name,)),
+            uuid=messages.new_uuid(),
+            max_hop_count=self._max_hop_count,
+            target_cell=target,
+            response_uuid=message.uuid,
+        )
+        if isinstance(message, BroadcastMessage):
+            worker = message.extension.reply_server if message.extension else None
+        else:
+            worker = self._last_hop_worker(answer)
+        self._answer(answer, target.names[1], worker)
+
+    def forward_answer(self, answer: ResponseMessage, hop: str) -> None:
+        """Send an answer that only passes through to the next cell on its way."""
+        self._answer(answer, hop, self._last_hop_worker(answer))
+
+    def receipt(self, message: Message) -> None:
+        """Note that a change is in the journal; :meth:`send_receipts` tells who sent it."""
+        if message.extension is None or message.neighbour is None:
+            return  # a plain cell does not understand it
+        with self._lock:
+            self._receipts[message.neighbour, message.direction.opposite].append(message.uuid)
+
+    def send_receipts(self) -> None:
+        """Confirm what has been noted since the last time."""
+        with self._lock:
+            noted = dict(self._receipts)
+            self._receipts.clear()
+        for (hop, direction), uuids in noted.items():
+            for start in range(0, len(uuids), RECEIPT_SIZE):
+                self._send_receipt(hop, direction, uuids[start : start + RECEIPT_SIZE])
+
+    def _send_receipt(self, hop: str, direction: Direction, uuids: list[str]) -> None:
+        own_name = self._state.topology.own_name
+        receipt = TargetedMessage(
+            ctxt=context.rpc_context({}),
+            method_name=operations.RECEIPT,
+            method_kwargs={'uuids': uuids},
+            direction=direction,
+            routing_path=paths.CellPath((own_name,)),
+            uuid=messages.new_uuid(),
+            target_cell=paths.CellPath((own_name, hop)),
+        )
+
+        def on_sent(error: Exception | None) -> None:
+            if error is not None:
+                self._stats.count('receipts_not_sent', neighbour=hop)
+
+        self._send(
+            hop,
+            base.Outgoing(
+                kind=Kind.RESPONSE,
+                text=self.outward(receipt),
+                ctxt=dict(receipt.ctxt),
+                on_sent=on_sent,
+            ),
+        )
+
+    def _answer(
+        self, answer: ResponseMessage, hop: str, server: str | None, again: bool = True
+    ) -> None:
+        # The last hop goes to the worker that waits; when it is not known, to all.
+        fanout = server is None and len(answer.target_cell) - len(answer.routing_path) == 1
+
+        def on_sent(error: Exception | None) -> None:
+            if error is None:
+                return
+            if again:
+                arguments = (answer, hop, server, False)
+                timer = threading.Timer(ANSWER_AGAIN, self._answer, arguments)
+                timer.daemon = True
+                timer.start()
+                return
+            self._stats.count('answers_lost', neighbour=hop)
+            LOG.warning('The answer to %s is lost: %s', answer.response_uuid, error)
+
+        self._send(
+            hop,
+            base.Outgoing(
+                kind=Kind.RESPONSE,
+                text=self.outward(messages.with_fanout(answer, fanout)),
+                ctxt=context.rpc_context(answer.ctxt),
+                fanout=fanout,
+                server=server,
+                on_sent=on_sent,
+            ),
+        )
+
+    def _last_hop_worker(self, answer: ResponseMessage) -> str | None:
+        if len(answer.target_cell) - len(answer.routing_path) != 1:
+            return None
+        if not self._state.sighting(answer.target_cell.last).is_ours:
+            return None
+        return wire.marks(answer.response_uuid).get('w')
+
+    def _presentable(self, message: Message, responses: Sequence[Response]) -> Sequence[Response]:
+        """Leave out, for a plain parent, what would make it fail a whole listing (T3)."""
+        if not isinstance(message, BroadcastMessage) or message.extension is not None:
+            return responses
+        for response in responses:
+            if response.failure is not None:
+                self._stats.count('answers_left_out')
+                LOG.warning(
+                    '%s %s: %s is left out for a parent that cannot bear it: %s',
+                    message.method_name,
+                    message.uuid,
+                    response.cell_name,
+                    response.failure.message,
+                )
+        return [response for response in responses if response.failure is None]
+
+    def _send(self, hop: str, outgoing: base.Outgoing) -> None:
+        neighbour = self._state.topology.get(hop)
+        try:
+            if neighbour is None:
+                raise exceptions.NotSent(cell_name=hop, reason='it is not a neighbour any more')
+            self._driver.send(neighbour, outgoing)
+        except exceptions.NotSent as error:
+            assert outgoing.on_sent is not None
+            outgoing.on_sent(error)
+        else:
+            self._stats.count('messages_sent', neighbour=hop)
+
+
+def _unreachable(hop: str, error: Exception) -> Failure:
+    reason = error.kwargs.get('reason') if isinstance(error, exceptions.CellsError) else error
+    return remote_errors.failure_of(
+        exceptions.CellTimeout('Cell %s cannot be reached: %s' % (hop, reason), cell_name=hop)
+    )

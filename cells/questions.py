@@ -1,0 +1,389 @@
+"""Questions: asked for clients, answered for neighbours, merged in between.
+
+Only the thread that serves a client's call waits, and of those only so many
+for the same neighbour. A middle cell keeps a pending aggregate, which ends
+when all have answered or when its time is over, and it is this cell's
+``deadlines`` thread that ends it then.
+"""
+
+import concurrent.futures
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from cells import context, deadlines, exceptions, remote_errors, replies, routing, wire
+from cells.messages import (
+    BroadcastMessage,
+    Failure,
+    Message,
+    Response,
+    ResponseMessage,
+    TargetedMessage,
+)
+from cells.objects import base as objects_base
+from cells.operations import OPERATIONS
+from cells.post import Post
+from cells.state import CellStateManager
+from cells.stats import Stats
+
+LOG = logging.getLogger(__name__)
+
+#: Most questions of other cells that wait for a handler thread, per thread.
+QUEUED_PER_THREAD: Final = 64
+
+#: Answers a question: (context, arguments) -> value.
+Reader = Callable[..., Any]
+
+
+class Questions:
+    """Asks and answers for one worker.
+
+    :param handlers: what answers, by name of the operation.
+    :param call_timeout: seconds that an answer may take.
+    :param waiting_per_neighbour: how many threads may wait for the same neighbour.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: CellStateManager,
+        post: Post,
+        handlers: Mapping[str, Reader],
+        stats: Stats,
+        call_timeout: float,
+        max_hop_count: int,
+        handler_threads: int,
+        waiting_per_neighbour: int,
+    ) -> None:
+        self._state = state
+        self._post = post
+        self._handlers = handlers
+        self._stats = stats
+        self._call_timeout = call_timeout
+        self._max_hop_count = max_hop_count
+        self._waiting = _Waiting(waiting_per_neighbour)
+        self._pending = replies.PendingReplies()
+        self._pool = concurrent.futures.ThreadPoolExecutor(
+            handler_threads, thread_name_prefix='handler'
+        )
+        self._room = threading.BoundedSemaphore(handler_threads * QUEUED_PER_THREAD)
+        self._clock = _Clock(self._pending)
+
+    def start(self) -> None:
+        """Begin to watch deadlines."""
+        self._clock.start()
+
+    def drain(self, seconds: float) -> None:
+        """Wait until nothing waits for answers any more, but no longer than ``seconds``."""
+        until = time.monotonic() + seconds
+        while len(self._pending) and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End; handlers that run are waited for."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._clock.stop()
+
+    # -- for clients --
+
+    def ask_one(self, message: TargetedMessage) -> Response:
+        """Ask one cell and wait; its answer, or the failure in its place."""
+        target = str(message.target_cell)
+        try:
+            hop = self.next_hop(message)
+        except exceptions.WireError as error:
+            return Response(target, failure=remote_errors.failure_of(error))
+        if hop is None:
+            return self._own_answer(message)
+        parts = self._ask(message, (hop,))
+        if parts is None:
+            return Response(target, failure=self._overload(message))
+        part = parts[hop]
+        return part[0] if part else Response(target, failure=self._timeout(message, target))
+
+    def ask_all(self, message: BroadcastMessage) -> list[Response]:
+        """Ask all cells on one side, and this one if the operation says so, and wait."""
+        hops = self._broadcast_hops(message)
+        own: list[Response] = []
+
+        def meanwhile() -> None:
+            if OPERATIONS[message.method_name].runs_at_source:
+                own.append(self._own_answer(message))
+
+        parts = self._ask(message, hops.send_to, meanwhile)
+        if parts is None:
+            meanwhile()
+            busy = Response(str(message.routing_path), failure=self._overload(message))
+            parts = dict.fromkeys(hops.send_to, (busy,))
+        return [*self._merged(message, parts), *self._cut_off(message, hops), *own]
+
+    def _ask(
+        self,
+        message: Message,
+        hops: Sequence[str],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> replies.Parts | None:
+        """Send a question and wait; None when too many threads wait for such a neighbour."""
+        if not self._waiting.enter(hops):
+            return None
+        try:
+            waiter = _Waiter()
+            deadline = time.monotonic() + self._call_timeout
+            if hops:
+                self._pending.expect(message.uuid, hops, deadline, waiter.complete)
+            for hop in hops:
+                self._send(message, hop, self._call_timeout)
+            meanwhile()
+            if hops and not waiter.wait(deadline - time.monotonic()):
+                self._pending.give_up(message.uuid)
+                waiter.wait(1)
+            return waiter.parts
+        finally:
+            self._waiting.leave(hops)
+
+    # -- for neighbours --
+
+    def on_targeted(self, message: TargetedMessage, hop: str | None) -> None:
+        """Answer a question here, or send it on to ``hop``. Does not wait."""
+        if hop is None:
+            self._in_pool(message, lambda: self._post.reply(message, [self._own_answer(message)]))
+            return
+
+        def on_failure(failure: Failure) -> None:
+            self._post.reply(message, [Response(str(message.target_cell), failure=failure)])
+
+        self._post.question(message, hop, deadlines.shorter(self.time_left(message)), on_failure)
+
+    def on_broadcast(self, message: BroadcastMessage) -> None:
+        """Answer a question for this cell and all behind it. Does not wait."""
+        own = self._state.topology.own_name
+        hops = self._broadcast_hops(message)
+        budget = deadlines.shorter(self.time_left(message))
+
+        def complete(parts: replies.Parts) -> None:
+            merged = self._merged(message, {n: part for n, part in parts.items() if n != own})
+            merged.extend(self._cut_off(message, hops))
+            path = str(message.routing_path)
+            merged.extend(parts[own] or (Response(path, failure=self._timeout(message, path)),))
+            self._post.reply(message, merged)
+
+        deadline = time.monotonic() + budget
+        self._pending.expect(message.uuid, (*hops.send_to, own), deadline, complete)
+        self._clock.watch(deadline)
+        for hop in hops.send_to:
+            self._send(message, hop, budget)
+        self._in_pool(
+            message, lambda: self._pending.put(message.uuid, own, (self._own_answer(message),))
+        )
+
+    def on_answer(self, message: ResponseMessage) -> None:
+        """Take an answer, or send it on. Does not wait."""
+        hop = self.next_hop(message)
+        if hop is not None:
+            self._post.forward_answer(message, hop)
+            return
+        assert message.neighbour is not None
+        responses = wire.decode_responses(message)
+        if not self._pending.put(message.response_uuid, message.neighbour, responses):
+            self._stats.count('answers_dropped')
+            LOG.debug('Nobody waits for the answer to %s any more', message.response_uuid)
+
+    def refuse(self, message: Message, error: exceptions.CellsError) -> None:
+        """Answer a question with why it is not even tried."""
+        if message.need_response:
+            failure = remote_errors.failure_of(error)
+            self._post.reply(message, [Response(str(message.routing_path), failure=failure)])
+
+    def time_left(self, message: Message) -> float:
+        """Return for how many seconds its asker still waits, below 0 when it does not."""
+        told = message.extension or wire.source_extension(message)
+        return deadlines.remaining(told, time.time(), self._call_timeout)
+
+    def next_hop(self, message: TargetedMessage | ResponseMessage) -> str | None:
+        """Return the neighbour that a message goes to, None when it is for this cell.
+
+        :raises CellRoutingInconsistency: no way leads there.
+        :raises CellMaxHopCountReached: it may not go further.
+        """
+        hop = routing.next_hop(
+            message.routing_path,
+            message.target_cell,
+            message.direction,
+            self._state.topology.neighbours,
+        )
+        if hop is not None and isinstance(message, TargetedMessage):
+            routing.check_hops(message, self._max_hop_count)
+        return hop
+
+    # -- details --
+
+    def _send(self, message: Message, hop: str, budget: float) -> None:
+        # A neighbour that cannot be asked counts as having answered so.
+        self._post.question(
+            message,
+            hop,
+            budget,
+            lambda failure: self._pending.put(
+                message.uuid, hop, (Response(_path_of(message, hop), failure=failure),)
+            ),
+        )
+
+    def _in_pool(self, message: Message, work: Callable[[], Any]) -> None:
+        if not self._room.acquire(blocking=False):
+            self._stats.count('handlers_busy')
+            error = exceptions.CellsError('Cell has too much to do to answer')
+            failed = Response(str(message.routing_path), failure=remote_errors.failure_of(error))
+            if isinstance(message, BroadcastMessage):
+                self._pending.put(message.uuid, self._state.topology.own_name, (failed,))
+            else:
+                self._post.reply(message, [failed])
+            return
+
+        def run() -> None:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - nobody looks at what a pool's task raised
+                LOG.exception('%s %s could not be answered', message.method_name, message.uuid)
+            finally:
+                self._room.release()
+
+        self._pool.submit(run)
+
+    def _own_answer(self, message: Message) -> Response:
+        own = str(message.routing_path)
+        ctxt = context.RequestContext.from_wire(message.ctxt)
+        try:
+            kwargs = objects_base.transform(message.method_kwargs, objects_base.from_primitive)
+            value = self._handlers[message.method_name](ctxt, **kwargs)
+            return Response(own, objects_base.to_primitive(value))
+        except exceptions.WireError as error:
+            return Response(own, failure=remote_errors.failure_of(error))
+        except Exception as error:  # noqa: BLE001 - where a handler's result becomes an answer
+            LOG.exception(
+                '%s %s failed in %s (request %s)',
+                message.method_name,
+                message.uuid,
+                own,
+                ctxt.request_id,
+            )
+            self._stats.count('handlers_failed', operation=message.method_name)
+            return Response(own, failure=remote_errors.failure_of(error))
+
+    def _broadcast_hops(self, message: BroadcastMessage) -> routing.BroadcastHops:
+        return routing.broadcast_hops(message, self._state.topology.neighbours, self._max_hop_count)
+
+    def _merged(self, message: Message, parts: replies.Parts) -> list[Response]:
+        merged: list[Response] = []
+        for name, part in parts.items():
+            path = _path_of(message, name)
+            silent = (Response(path, failure=self._timeout(message, path)),) if part is None else ()
+            merged.extend(part or silent)
+        return merged
+
+    def _cut_off(self, message: Message, hops: routing.BroadcastHops) -> list[Response]:
+        error = exceptions.CellMaxHopCountReached(hop_count=message.hop_count)
+        failure = remote_errors.failure_of(error)
+        return [Response(_path_of(message, name), failure=failure) for name in hops.cut_off]
+
+    def _timeout(self, message: Message, cell_name: str) -> Failure:
+        told = wire.source_extension(message)
+        elapsed = ', %.1f seconds after it was asked' % (time.time() - told.sent_at) if told else ''
+        self._stats.count('answers_missing', operation=message.method_name)
+        error = exceptions.CellTimeout(
+            'Timeout waiting for response from cell %s to %s, message %s%s'
+            % (cell_name, message.method_name, wire.bare_uuid(message.uuid), elapsed),
+            cell_name=cell_name,
+        )
+        LOG.warning('%s', error)
+        return remote_errors.failure_of(error)
+
+    def _overload(self, message: Message) -> Failure:
+        self._stats.count('calls_refused', operation=message.method_name)
+        error = exceptions.CellTimeout(
+            'Too many calls wait for the next cell already; %s was not sent' % message.method_name
+        )
+        return remote_errors.failure_of(error)
+
+
+def _path_of(message: Message, name: str) -> str:
+    return str(message.routing_path.hopped(name))
+
+
+class _Waiter:
+    """The thread of a client's call, until the answers are there."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self.parts: replies.Parts = {}
+
+    def complete(self, parts: replies.Parts) -> None:
+        self.parts = parts
+        self._done.set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._done.wait(max(0.0, seconds))
+
+
+class _Waiting:
+    """How many threads wait for each neighbour, so that one cannot take them all (P8)."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    def enter(self, names: Sequence[str]) -> bool:
+        with self._lock:
+            if any(self._counts.get(name, 0) >= self._most for name in names):
+                return False
+            for name in names:
+                self._counts[name] = self._counts.get(name, 0) + 1
+            return True
+
+    def leave(self, names: Sequence[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._counts[name] -= 1
+
+
+class _Clock:
+    """Ends the aggregates of a middle cell when their time is over."""
+
+    def __init__(self, pending: replies.PendingReplies) -> None:
+        self._pending = pending
+        self._wakeup = threading.Condition(threading.Lock())
+        self._next: float | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name='deadlines', daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._wakeup:
+            self._stopped = True
+            self._wakeup.notify()
+        self._thread.join(5)
+
+    def watch(self, deadline: float) -> None:
+        with self._wakeup:
+            if self._next is None or deadline < self._next:
+                self._next = deadline
+                self._wakeup.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wakeup:
+                if self._stopped:
+                    return
+                wait = None if self._next is None else max(0.0, self._next - time.monotonic())
+                if wait is None or wait > 0:
+                    self._wakeup.wait(wait)
+                    continue
+                self._next = None
+            self._pending.expire(time.monotonic())
+            following = self._pending.next_deadline()
+            if following is not None:
+                self.watch(following)

@@ -1,0 +1,105 @@
+"""Answers that are waited for, by the id of the question.
+
+A cell that asks its neighbours keeps one :class:`Pending` per message: who is
+expected, what has come, until when. It is the same for a source whose caller
+waits and for a middle cell that merges; they differ in what is done at the
+end, which is the ``on_complete`` that they give.
+
+Answers are identified by neighbour, so a second copy counts for nothing (T7),
+and who did not answer in time is named (T1, T8). Time comes in as an
+argument, nothing here waits or sends.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterable, Mapping
+
+from cells.messages import Failure, Response
+
+#: neighbour -> what it answered, None for the silent
+Parts = Mapping[str, 'tuple[Response, ...] | None']
+
+
+@dataclasses.dataclass(slots=True)
+class Pending:
+    """One question that waits for the answers of neighbours.
+
+    :ivar deadline: on the monotonic clock, in seconds.
+    :ivar on_complete: called once, with what came, by whoever completes it.
+    """
+
+    uuid: str
+    parts: dict[str, tuple[Response, ...] | None]
+    deadline: float
+    on_complete: Callable[[Parts], None]
+
+    @property
+    def missing(self) -> list[str]:
+        """The neighbours that have not answered."""
+        return [name for name, part in self.parts.items() if part is None]
+
+
+class PendingReplies:
+    """All questions of one worker. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending: dict[str, Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def expect(
+        self,
+        uuid: str,
+        neighbours: Iterable[str],
+        deadline: float,
+        on_complete: Callable[[Parts], None],
+    ) -> None:
+        """Wait for the answers of these neighbours; call before the question is sent."""
+        pending = Pending(uuid, dict.fromkeys(neighbours), deadline, on_complete)
+        with self._lock:
+            self._pending[uuid] = pending
+
+    def put(self, uuid: str, neighbour: str, responses: Iterable[Response]) -> bool:
+        """Take the answer of a neighbour.
+
+        :returns: False when nobody waits for it: too late, a second copy, or from
+            a neighbour that was not asked.
+        """
+        with self._lock:
+            pending = self._pending.get(uuid)
+            if pending is None or pending.parts.get(neighbour, ()) is not None:
+                return False
+            pending.parts[neighbour] = tuple(responses)
+            if pending.missing:
+                return True
+            del self._pending[uuid]
+        pending.on_complete(pending.parts)
+        return True
+
+    def fail(self, uuid: str, neighbour: str, cell_name: str, failure: Failure) -> bool:
+        """Take it that a neighbour will not answer, and why."""
+        return self.put(uuid, neighbour, (Response(cell_name, failure=failure),))
+
+    def give_up(self, uuid: str) -> None:
+        """Complete a question with what has come so far; nothing when it is complete."""
+        with self._lock:
+            pending = self._pending.pop(uuid, None)
+        if pending is not None:
+            pending.on_complete(pending.parts)
+
+    def expire(self, now: float) -> int:
+        """Complete all whose deadline has passed and return how many those were."""
+        with self._lock:
+            late = [pending for pending in self._pending.values() if pending.deadline <= now]
+            for pending in late:
+                del self._pending[pending.uuid]
+        for pending in late:
+            pending.on_complete(pending.parts)
+        return len(late)
+
+    def next_deadline(self) -> float | None:
+        """Return the earliest deadline, None when nothing is waited for."""
+        with self._lock:
+            return min((pending.deadline for pending in self._pending.values()), default=None)

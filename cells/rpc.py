@@ -1,0 +1,166 @@
+"""oslo.messaging as this project uses it: transports, clients, servers, the serialiser."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import oslo_messaging
+from oslo_config import cfg
+from oslo_messaging import opts as messaging_opts
+from oslo_messaging.rpc import dispatcher as rpc_dispatcher
+
+from cells import context, exceptions, rabbit
+from cells.objects import base as objects_base
+from cells.objects import proxy
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds without a sign of life after which a connection counts as dead; the
+#: library's 60 would hide a black-holed broker for a minute.
+HEARTBEAT_SECONDS: Final = 15
+
+#: What a sender may see when a broker does not take a message.
+SEND_ERRORS: Final = (
+    oslo_messaging.MessagingException,
+    OSError,
+    rabbit.kombu.exceptions.KombuError,
+    rabbit.kombu.exceptions.OperationalError,
+)
+
+
+def prepare(conf: cfg.ConfigOpts) -> None:
+    """Make a ConfigOpts of our own fit for oslo.messaging.
+
+    The library registers the groups for metrics and tracing on its global object
+    alone and fails with any other; nova's exchange is the default.
+    """
+    for group, options in (*messaging_opts.list_opts(), *rabbit.OPTIONS_NOT_LISTED.items()):
+        conf.register_opts(options, group=group)
+    conf.set_default('control_exchange', 'nova')
+    conf.set_default(
+        'heartbeat_timeout_threshold', HEARTBEAT_SECONDS, group='oslo_messaging_rabbit'
+    )
+
+
+def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
+    """Return the transport for a URL, by default that of this cell.
+
+    :raises ConfigurationError: the URL is not one. It is not shown: it holds a password.
+    """
+    try:
+        return oslo_messaging.get_rpc_transport(conf, url, allowed_remote_exmods=[])
+    except (
+        oslo_messaging.InvalidTransportURL,
+        oslo_messaging.DriverLoadFailure,
+        ValueError,
+    ) as error:
+        raise exceptions.ConfigurationError(
+            reason='transport_url is not valid (%s). It has the form '
+            'rabbit://user:password@host:port/virtual_host' % type(error).__name__
+        ) from None
+
+
+class Serializer(oslo_messaging.Serializer):
+    """Contexts and objects to and from what the message bus carries.
+
+    :param with_proxies: whether an object that says which cell it is from comes
+        behind a proxy (a client's view) or bare (a server's).
+    """
+
+    def __init__(self, with_proxies: bool = False) -> None:
+        self._rebuild: Callable[[dict[str, Any]], Any] = (
+            proxy.from_envelope if with_proxies else objects_base.from_primitive
+        )
+
+    def serialize_entity(self, ctxt: Any, entity: Any) -> Any:
+        """Return a value with objects as envelopes."""
+        return objects_base.to_primitive(entity)
+
+    def deserialize_entity(self, ctxt: Any, entity: Any) -> Any:
+        """Return a value with envelopes as objects."""
+        return objects_base.transform(entity, self._rebuild)
+
+    def serialize_context(self, ctxt: Any) -> dict[str, Any]:
+        """Return a context as a dictionary; anything with ``to_dict()`` will do."""
+        return ctxt.to_dict() if hasattr(ctxt, 'to_dict') else dict(ctxt)
+
+    def deserialize_context(self, ctxt: dict[str, Any]) -> context.RequestContext:
+        """Return the context of a dictionary."""
+        return context.RequestContext.from_wire(ctxt)
+
+
+def get_client(
+    transport: Any,
+    topic: str,
+    *,
+    version: str = '1.0',
+    namespace: str | None = None,
+    version_cap: str | None = None,
+    timeout: float,
+    retry: int,
+) -> Any:
+    """Return an RPC client.
+
+    :param timeout: seconds to wait for the answer to a call.
+    :param retry: how often to try again to give a message to the broker.
+    """
+    target = oslo_messaging.Target(topic=topic, version=version, namespace=namespace)
+    return oslo_messaging.get_rpc_client(
+        transport,
+        target,
+        timeout=timeout,
+        version_cap=version_cap,
+        serializer=Serializer(with_proxies=True),
+        retry=retry,
+    )
+
+
+def get_server(
+    transport: Any,
+    topic: str,
+    server: str,
+    endpoints: list[Any],
+    *,
+    prefetch: int,
+    queue_type: str,
+) -> Any:
+    """Return an RPC server that acknowledges late and offers only exposed methods."""
+    return oslo_messaging.get_rpc_server(
+        transport,
+        oslo_messaging.Target(topic=topic, server=server),
+        endpoints,
+        serializer=Serializer(),
+        access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
+        server_cls=functools.partial(
+            rabbit.LateAckServer,
+            prefetch=prefetch,
+            queue_type=queue_type,
+            delivery_id_key=context.DELIVERY_ID,
+        ),
+    )
+
+
+def served(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Offer a method of an endpoint to clients. A decorator.
+
+    Errors go to the caller without a traceback (X6); those that are not of the
+    contract are logged here with theirs, under the request id.
+    """
+
+    @oslo_messaging.expose
+    @functools.wraps(method)
+    def endpoint(self: Any, ctxt: context.RequestContext, **kwargs: Any) -> Any:
+        try:
+            return method(self, ctxt, **kwargs)
+        except exceptions.JournalUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - where a result becomes a reply
+            if not isinstance(error, exceptions.WireError):
+                LOG.exception('%s failed (request %s)', method.__name__, ctxt.request_id)
+            error.__cause__ = error.__context__ = None
+            expected = rpc_dispatcher.ExpectedException()
+            expected.exc_info = (type(error), error, None)
+            raise expected from None
+
+    return endpoint

@@ -1,0 +1,62 @@
+"""The life of a worker process under oslo.service."""
+
+import logging
+import threading
+from typing import Final
+
+from oslo_config import cfg
+from oslo_service import service
+
+from cells import cell, exceptions, slots
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds between two reports that a worker lives.
+REPORT_SECONDS: Final = 10.0
+
+
+class CellsService(service.ServiceBase):
+    """A worker. oslo.service makes one, forks, and starts it in the child.
+
+    So nothing is opened before :meth:`start`: a connection must not cross a fork.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+        self._cell: cell.Cell | None = None
+        self._stopped = threading.Event()
+        self._reporter: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Build the cell and serve. A configuration that cannot work ends the process."""
+        slot = slots.WorkerSlot.take(self._conf.state_path)
+        try:
+            self._cell = cell.Cell(self._conf, slot)
+            self._cell.start()
+        except exceptions.ConfigurationError as error:
+            LOG.error('nova-cells cannot start: %s', error)
+            raise SystemExit(1) from None
+        self._reporter = threading.Thread(target=self._report, name='report', daemon=True)
+        self._reporter.start()
+
+    def stop(self, graceful: bool = True) -> None:
+        """Drain and end."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        if self._cell is not None:
+            self._cell.stop()
+
+    def wait(self) -> None:
+        """Return when the worker has ended."""
+        self._stopped.wait()
+
+    def reset(self) -> None:
+        """Read again what can be read again: SIGHUP."""
+        if self._cell is not None:
+            self._cell.reload()
+
+    def _report(self) -> None:
+        assert self._cell is not None
+        while not self._stopped.wait(REPORT_SECONDS):
+            self._cell.report()

@@ -1,0 +1,99 @@
+"""Every version number of the project, each written once.
+
+``RPC_HISTORY`` is the client-to-manager contract (``spec/rpc_client.json``),
+``RELEASE_CAPS`` says which of it a release speaks. The cell-to-cell protocol
+was always 1.0; what ours adds to an envelope has its own number.
+"""
+
+from typing import Final
+
+#: version -> what it brought
+RPC_HISTORY: Final[dict[str, str]] = {
+    '1.0': 'instance updates and faults to the top, run_compute_api_method',
+    '1.1': 'get_cell_info_for_neighbors, sync_instances',
+    '1.2': 'service_get_all, service_get_by_compute_host, proxy_rpc_to_manager',
+    '1.3': 'task_log_get_all',
+    '1.4': 'compute_node_get, compute_node_get_all, compute_node_stats',
+    '1.5': 'actions_get, action_get_by_request_id, action_events_get',
+    '1.6': 'consoleauth_delete_tokens, validate_console_port',
+    '1.7': 'service_update',
+    '1.8': 'build_instances',
+    '1.9': 'get_capacities',
+    '1.10': 'bdm_update_or_create_at_top, bdm_destroy_at_top',
+    '1.11': 'get_migrations',
+    '1.12': 'start_instance, stop_instance',
+    '1.13': 'cell_create, cell_update, cell_delete, cell_get',
+    '1.14': 'reboot_instance',
+    '1.15': 'suspend_instance, resume_instance',
+    '1.16': 'instance_update_from_api',
+    '1.17': 'get_host_uptime',
+    '1.18': 'terminate_instance, soft_delete_instance',
+    '1.19': 'pause_instance, unpause_instance',
+    '1.20': 'resize_instance, live_migrate_instance',
+    '1.21': 'revert_resize, confirm_resize',
+    '1.22': 'reset_network',
+    '1.23': 'inject_network_info',
+    '1.24': 'backup_instance, snapshot_instance',
+    '1.25': 'rebuild_instance',
+    '1.26': 'service_delete',
+    '1.27': 'instance_delete_everywhere with an Instance',
+    '1.28': 'bdm_update_or_create_at_top with a BlockDeviceMapping',
+    '1.29': 'set_admin_password',
+    '1.30': 'build_instances with a Flavor',
+    '1.31': 'stop_instance with clean_shutdown',
+    '1.32': 'build_instances with Instances',
+    '1.33': 'resize_instance with clean_shutdown',
+    '1.34': 'build_instances with BlockDeviceMappings',
+    '1.35': 'instance updates to the top with Instances',
+    '1.36': 'terminate_instance with delete_type',
+    '1.37': 'get_keypair_at_top',
+}
+
+#: What the manager offers and the client may send at most.
+RPC_VERSION: Final = list(RPC_HISTORY)[-1]
+
+#: The namespace for operators beside the contract, see ``rpcapi.OpsAPI``.
+OPS_NAMESPACE: Final = 'cells.ops'
+OPS_VERSION: Final = '1.0'
+
+#: Version of ``process_message`` between cells, unchanged from Grizzly to Stein.
+INTERCELL_VERSION: Final = '1.0'
+
+#: Version of what our cells add to an envelope.
+EXTENSION_VERSION: Final = 1
+
+#: Release -> the highest RPC version its manager knows.
+RELEASE_CAPS: Final[dict[str, str]] = {
+    'grizzly': '1.6',
+    'havana': '1.24',
+    'icehouse': '1.27',
+    'juno': '1.29',
+    'kilo': '1.34',
+    'liberty': '1.37',
+    'mitaka': '1.37',
+    'newton': '1.37',
+    'ocata': '1.37',
+    'pike': '1.37',
+    'queens': '1.37',
+    'rocky': '1.37',
+    'stein': '1.37',
+}
+
+
+def rpc_cap(setting: str | None) -> str | None:
+    """Return the RPC version that ``[upgrade_levels] cells`` stands for.
+
+    :param setting: a release name, a version such as ``1.34``, or None.
+    :returns: a version, None for no cap.
+    :raises ValueError: the setting is neither.
+    """
+    if setting is None:
+        return None
+    word = setting.strip().lower()
+    cap = RELEASE_CAPS.get(word, word)
+    if cap not in RPC_HISTORY:
+        raise ValueError(
+            '[upgrade_levels] cells = %r is neither a release (%s) nor a version from 1.0 to %s'
+            % (setting, ', '.join(RELEASE_CAPS), RPC_VERSION)
+        )
+    return cap

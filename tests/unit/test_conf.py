@@ -1,0 +1,136 @@
+import pytest
+from oslo_config import cfg
+
+from cells import conf as cells_conf
+
+#: The options of [cells] that nova had and we have, with nova's defaults.
+NOVA_DEFAULTS = {
+    'call_timeout': 60,
+    'capabilities': ['hypervisor=xenserver;kvm', 'os=linux;windows'],
+    'cell_type': 'compute',
+    'db_check_interval': 60,
+    'driver': 'nova.cells.rpc_driver.CellsRPCDriver',
+    'enable': False,
+    'max_hop_count': 10,
+    'name': 'nova',
+    'rpc_driver_queue_base': 'cells.intercell',
+    'topic': 'cells',
+}
+
+#: Where ours is another one, and why.
+ON_PURPOSE = {
+    # nothing is advertised that was not configured (C15)
+    'capabilities': [],
+    # the short name of the same driver; nova's path is still understood
+    'driver': 'rpc',
+}
+
+#: Names of later options in [cells] of nova; when one comes, it must come with nova's default.
+NOT_YET = {
+    'bandwidth_update_interval',
+    'cells_config',
+    'instance_update_num_instances',
+    'instance_update_sync_database_limit',
+    'instance_updated_at_threshold',
+    'manager',
+    'mute_child_interval',
+    'mute_weight_multiplier',
+    'offset_weight_multiplier',
+    'ram_weight_multiplier',
+    'reserve_percent',
+    'scheduler',
+    'scheduler_filter_classes',
+    'scheduler_retries',
+    'scheduler_retry_delay',
+    'scheduler_weight_classes',
+}
+
+
+def listed():
+    return [(group, opt) for group, opts in cells_conf.list_opts() for opt in opts]
+
+
+def names(conf):
+    """Return all options that a configuration knows, as (group, option)."""
+    conf([], default_config_files=[], default_config_dirs=[])
+    found = set()
+    for name in conf:
+        if isinstance(conf[name], cfg.ConfigOpts.GroupAttr):
+            found |= {(name, inner) for inner in conf[name]}
+        else:
+            found.add(('DEFAULT', name))
+    return found
+
+
+@pytest.fixture
+def conf():
+    made = cfg.ConfigOpts()
+    cells_conf.register_opts(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ('group', 'opt'), listed(), ids=lambda value: getattr(value, 'name', value)
+)
+def test_every_option_says_what_it_is_for(group, opt):
+    assert opt.help
+    assert opt.help.rstrip().endswith('.')
+
+
+def test_the_generator_sees_exactly_what_is_registered(conf):
+    ours = names(conf) - names(cfg.ConfigOpts())
+    assert ours == {(group, opt.dest) for group, opt in listed()}
+
+
+def test_no_option_is_listed_twice():
+    found = [(group, opt.dest) for group, opt in listed()]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize('name', NOVA_DEFAULTS)
+def test_a_default_is_that_of_nova_unless_there_is_a_reason(conf, name):
+    conf([], default_config_files=[])
+    assert conf.cells[name] == ON_PURPOSE.get(name, NOVA_DEFAULTS[name])
+
+
+def test_c15_nothing_is_advertised_that_was_not_configured(conf):
+    conf([], default_config_files=[])
+    assert conf.cells.capabilities == []
+
+
+def test_the_table_of_defaults_has_every_option_of_nova_that_is_there():
+    ours = {opt.dest for group, opt in listed() if group == 'cells'}
+    assert NOVA_DEFAULTS.keys() == ours & (NOVA_DEFAULTS.keys() | NOT_YET)
+
+
+def test_clients_are_not_capped_by_default(conf):
+    conf([], default_config_files=[])
+    assert conf.upgrade_levels.cells is None
+
+
+def test_the_database_url_holds_a_password_and_is_not_shown():
+    assert {opt.dest for _, opt in listed() if opt.secret} == {'connection'}
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [('cell_type', 'middle'), ('call_timeout', 0), ('max_hop_count', 0), ('queue_type', 'lazy')],
+)
+def test_a_value_without_a_meaning_is_refused(conf, name, value):
+    conf([], default_config_files=[])
+    with pytest.raises(ValueError, match='Should be|Valid values'):
+        conf.set_override(name, value, group='cells')
+
+
+def test_two_configurations_share_nothing():
+    first, second = cfg.ConfigOpts(), cfg.ConfigOpts()
+    for one in (first, second):
+        cells_conf.register_opts(one)
+        one([], default_config_files=[])
+    first.set_override('name', 'api', group='cells')
+    assert (first.cells.name, second.cells.name) == ('api', 'nova')
+
+
+def test_registering_twice_is_harmless(conf):
+    cells_conf.register_opts(conf)
+    assert ('cells', 'name') in names(conf)

@@ -1,0 +1,90 @@
+import copy
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from cells import context
+from tests.unit import builders
+
+#: What mitaka puts into a context, and what later releases added.
+KEYS = """
+user_id project_id is_admin read_deleted roles remote_address timestamp request_id auth_token
+quota_class user_name service_catalog project_name instance_lock_checked user tenant domain
+user_domain project_domain read_only show_deleted resource_uuid user_identity
+project global_request_id system_scope is_admin_project
+"""
+CONTRACT = set(KEYS.split())
+
+WIRE = {
+    'user_id': 'u1',
+    'project_id': 'p1',
+    'is_admin': True,
+    'roles': ['admin'],
+    'read_deleted': 'only',
+    'request_id': 'req-1',
+    'timestamp': '2016-03-01T12:00:00.000000',
+    'auth_token': None,
+    'from_a_later_release': {'a': [1]},
+}
+
+
+def test_a_context_from_the_wire_reads_as_it_was_sent():
+    found = context.RequestContext.from_wire(WIRE)
+    assert (found.user_id, found.project_id, found.is_admin) == ('u1', 'p1', True)
+    assert (found.roles, found.read_deleted, found.request_id) == (['admin'], 'only', 'req-1')
+    assert found.timestamp == '2016-03-01T12:00:00.000000'
+
+
+def test_a_context_of_an_old_release_reads_the_same():
+    found = context.RequestContext.from_wire({'user': 'u1', 'tenant': 'p1'})
+    assert (found.user_id, found.project_id) == ('u1', 'p1')
+    assert (found.is_admin, found.read_deleted) == (False, 'no')
+
+
+@hypothesis.given(
+    st.dictionaries(st.sampled_from(sorted(CONTRACT)) | builders.TEXT, builders.JSON, max_size=6)
+)
+@hypothesis.example(WIRE)
+def test_what_came_goes_on_with_the_keys_that_nobody_knows(wire):
+    before = copy.deepcopy(wire)
+    sent = context.RequestContext.from_wire(wire).to_dict()
+    assert sent == before
+    sent['added'] = True
+    assert wire == before
+
+
+def test_the_id_of_a_delivery_is_read_and_never_sent_on():
+    arrived = {**WIRE, context.DELIVERY_ID: 'delivery-1'}
+    found = context.RequestContext.from_wire(arrived)
+    assert found.delivery_id == 'delivery-1'
+    assert found.to_dict() == WIRE
+    made = context.RequestContext('u1', 'p1', delivery_id='delivery-1')
+    assert 'delivery-1' not in made.to_dict().values()
+
+
+def test_a_context_that_is_made_here_has_every_key_of_the_contract():
+    sent = context.RequestContext('u1', 'p1', read_deleted='yes').to_dict()
+    assert sent.keys() == CONTRACT
+    assert (sent['user_id'], sent['user']) == ('u1', 'u1')
+    assert (sent['project_id'], sent['tenant']) == ('p1', 'p1')
+    assert sent['read_deleted'] == 'yes'
+    again = context.RequestContext.from_wire(sent)
+    assert again.request_id == sent['request_id']
+
+
+def test_the_context_of_a_cells_own_work_is_that_of_an_administrator():
+    assert context.background('req-7').request_id == 'req-7'
+    first, second = context.background(), context.background()
+    assert first.is_admin
+    assert first.request_id != second.request_id
+
+
+@pytest.mark.parametrize('ctxt', [{}, WIRE, {**WIRE, 'auth_token': 'secret'}])
+def test_beside_an_envelope_only_what_names_the_request_is_sent(ctxt):
+    assert context.rpc_context(ctxt) == {
+        'user_id': ctxt.get('user_id'),
+        'project_id': ctxt.get('project_id'),
+        'request_id': ctxt.get('request_id'),
+        'is_admin': False,
+    }

@@ -49,9 +49,7 @@ def block(call: Callable[[], object], in_flight: int, seconds: float, least: int
         raise errors[0]
     elapsed = time.perf_counter() - begun
     times.sort()
-    return Block(
-        statistics.median(times), times[int(len(times) * 0.95)], len(times) / elapsed
-    )
+    return Block(statistics.median(times), times[int(len(times) * 0.95)], len(times) / elapsed)
 
 
 @dataclasses.dataclass(frozen=True)

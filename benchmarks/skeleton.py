@@ -46,9 +46,7 @@ def conf(url: str, queue_type: str, exchange: str) -> cfg.ConfigOpts:
     found([], project='benchmark')
     found.set_override('transport_url', url)
     found.set_override('control_exchange', exchange)
-    found.set_override(
-        'rabbit_quorum_queue', queue_type == 'quorum', group='oslo_messaging_rabbit'
-    )
+    found.set_override('rabbit_quorum_queue', queue_type == 'quorum', group='oslo_messaging_rabbit')
     return found
 
 

@@ -5,6 +5,7 @@ its collaborators and plain values. Two cells in one process share nothing.
 """
 
 import logging
+import threading
 import time
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ class Cell:
             self.state = state.CellStateManager(
                 own_name=options.name,
                 database=self.database,
-                check_interval=options.db_check_interval,
+                check_interval=max(1, options.db_check_interval),
             )
         except ValueError as error:
             raise exceptions.ConfigurationError(reason='[cells] name: %s' % error) from None
@@ -167,10 +168,10 @@ class Cell:
             self._server.stop()
         self.driver.stop()
         self.runner.drain(DRAIN_SECONDS)
-        if self._server is not None:
-            self._server.wait()
-        self.runner.stop()
+        # Casts that wait for a database that is away go back to the broker.
         self.journal.stop()
+        self._wait_for_server()
+        self.runner.stop()
         self.outbox.stop()
         self.driver.close()
         self.state.stop()
@@ -179,6 +180,14 @@ class Cell:
         self.database.dispose()
         self._slot.release()
         LOG.info('Cell %s: worker %s has stopped', self.name, self.server)
+
+    def _wait_for_server(self) -> None:
+        if self._server is None:
+            return
+        # A reply is offered to a broker that is away without end.
+        waiting = threading.Thread(target=self._server.wait, name='server-wait', daemon=True)
+        waiting.start()
+        waiting.join(DRAIN_SECONDS)
 
     def _wait_for_database(self) -> None:
         while True:

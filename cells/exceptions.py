@@ -19,7 +19,7 @@ class CellsError(Exception):
     msg_fmt: ClassVar[str] = 'An unknown error occurred.'
     code: ClassVar[int] = 500
 
-    def __init__(self, message: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, message: str | None = None, /, **kwargs: Any) -> None:
         self.kwargs = dict(kwargs)
         self.kwargs.setdefault('code', self.code)
         super().__init__(self.msg_fmt % kwargs if message is None else message)
@@ -75,7 +75,7 @@ class Invalid(WireError):
     msg_fmt = 'Bad Request - Invalid Parameters: %(reason)s'
     code = 400
 
-    def __init__(self, message: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, message: str | None = None, /, **kwargs: Any) -> None:
         kwargs.setdefault('reason', 'no reason given')
         super().__init__(message, **kwargs)
 
@@ -122,6 +122,6 @@ class CellTimeout(NotFound):
 
     msg_fmt = 'Timeout waiting for response from cell %(cell_name)s'
 
-    def __init__(self, message: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, message: str | None = None, /, **kwargs: Any) -> None:
         kwargs.setdefault('cell_name', '(unknown)')
         super().__init__(message, **kwargs)

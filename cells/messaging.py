@@ -118,7 +118,7 @@ class MessageRunner:
         self._questions.start()
 
     def drain(self, seconds: float) -> None:
-        """Wait until nothing waits for answers any more, but no longer than ``seconds``."""
+        """Wait for the answers that are waited for; after ``seconds``, go on with what is there."""
         self._questions.drain(seconds)
 
     def stop(self) -> None:

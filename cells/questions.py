@@ -8,6 +8,7 @@ when all have answered or when its time is over, and it is this cell's
 
 import concurrent.futures
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -76,10 +77,11 @@ class Questions:
         self._clock.start()
 
     def drain(self, seconds: float) -> None:
-        """Wait until nothing waits for answers any more, but no longer than ``seconds``."""
+        """Wait for the answers that are waited for; after ``seconds``, go on with what is there."""
         until = time.monotonic() + seconds
         while len(self._pending) and time.monotonic() < until:
             time.sleep(0.02)
+        self._pending.expire(math.inf)
 
     def stop(self) -> None:
         """End; handlers that run are waited for."""
@@ -170,7 +172,9 @@ class Questions:
             self._post.reply(message, merged)
 
         deadline = time.monotonic() + budget
-        self._pending.expect(message.uuid, (*hops.send_to, own), deadline, complete)
+        if not self._pending.expect(message.uuid, (*hops.send_to, own), deadline, complete):
+            self._stats.count('questions_twice')  # delivered again: its answer is on its way
+            return
         self._clock.watch(deadline)
         for hop in hops.send_to:
             self._send(message, hop, budget)

@@ -54,6 +54,8 @@ _SHORTEST_WAIT: Final = 0.001
 _LONGEST_WAIT: Final = 0.05
 _IDLE_WAIT: Final = 1.0
 
+_STOP_SECONDS: Final = 3.0
+
 #: Seconds after which a queue of one worker, that does not come back, is dropped.
 _OWN_QUEUE_TTL: Final = 600
 
@@ -100,12 +102,14 @@ class LateAckListener(driver_base.Listener):
         """Read no more; what was handed on can still be settled until :meth:`cleanup`."""
         self._stopped.set()
         self._connection.stop_consuming()
-        if self._ident != threading.get_ident():
-            self._thread.join()
+        # A thread that looks for a broker that is away does not hear of it.
+        self._thread.join(_STOP_SECONDS)
         self._ident = None
 
     def cleanup(self) -> None:
         """Write the last acknowledgements and close; the broker takes back what is not settled."""
+        if self._thread.is_alive():
+            return  # it has the connection, and ends with the process
         self._settle_all()
         try:
             self._connection.close()

@@ -48,6 +48,8 @@ def rebuild(name: str, text: str, kwargs: Any = None) -> Exception:
     :param kwargs: the keyword arguments that came with it, kept as attribute.
     """
     name = name.removesuffix('_Remote')
+    if name == RemoteFailure.__name__:
+        return RemoteFailure(text)  # it says already whose it is
     cls = _KNOWN.get(name)
     if cls is not None:
         extra = (

@@ -55,11 +55,14 @@ class PendingReplies:
         neighbours: Iterable[str],
         deadline: float,
         on_complete: Callable[[Parts], None],
-    ) -> None:
-        """Wait for the answers of these neighbours; call before the question is sent."""
+    ) -> bool:
+        """Wait for the answers of these neighbours; call before the question is sent.
+
+        :returns: False when the same question is pending already; then nothing is changed.
+        """
         pending = Pending(uuid, dict.fromkeys(neighbours), deadline, on_complete)
         with self._lock:
-            self._pending[uuid] = pending
+            return self._pending.setdefault(uuid, pending) is pending
 
     def put(self, uuid: str, neighbour: str, responses: Iterable[Response]) -> bool:
         """Take the answer of a neighbour.

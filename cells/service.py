@@ -13,6 +13,8 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds between two reports that a worker lives.
 REPORT_SECONDS: Final = 10.0
+#: Seconds until a worker whose configuration turned out not to work is replaced.
+RETRY_SECONDS: Final = 10.0
 
 
 class CellsService(service.ServiceBase):
@@ -29,22 +31,27 @@ class CellsService(service.ServiceBase):
 
     def start(self) -> None:
         """Build the cell and serve. A configuration that cannot work ends the process."""
-        slot = slots.WorkerSlot.take(self._conf.state_path)
         try:
+            slot = slots.WorkerSlot.take(self._conf.state_path)
             self._cell = cell.Cell(self._conf, slot)
             self._cell.start()
         except exceptions.ConfigurationError as error:
-            LOG.error('nova-cells cannot start: %s', error)
-            raise SystemExit(1) from None
-        self._reporter = threading.Thread(target=self._report, name='report', daemon=True)
-        self._reporter.start()
+            reason = str(error)
+        else:
+            self._reporter = threading.Thread(target=self._report, name='report', daemon=True)
+            self._reporter.start()
+            return
+        LOG.error('A worker of nova-cells cannot start: %s', reason)
+        # The master starts another one; it should not do so all the time.
+        self._stopped.wait(RETRY_SECONDS)
+        raise SystemExit(1)
 
     def stop(self, graceful: bool = True) -> None:
         """Drain and end."""
         if self._stopped.is_set():
             return
         self._stopped.set()
-        if self._cell is not None:
+        if self._cell is not None and self._reporter is not None:
             self._cell.stop()
 
     def wait(self) -> None:

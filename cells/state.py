@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import oslo_messaging
 from oslo_config import cfg
 from oslo_messaging import transport as messaging_transport
 
@@ -36,7 +37,7 @@ class CellState:
 
     name: str
     is_parent: bool
-    transport_url: str
+    transport_url: str = dataclasses.field(repr=False)
     weight_offset: float = 0.0
     weight_scale: float = 1.0
     capabilities: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
@@ -94,10 +95,17 @@ def topology_of(own_name: str, rows: list[dict[str, Any]]) -> Topology:
     children: dict[str, CellState] = {}
     for row in rows:
         name = paths.check_name(row['name'])
+        if name in parents or name in children:
+            raise ValueError('there are two neighbours of the name %s' % name)
         if name == own_name:
             raise ValueError('a neighbour has the name of this cell, %s' % own_name)
         if not row['transport_url']:
             raise ValueError('neighbour %s has no transport_url' % name)
+        try:
+            first_host(row['transport_url'])
+        except (oslo_messaging.InvalidTransportURL, ValueError):
+            # Not shown, as it holds a password.
+            raise ValueError('neighbour %s: its transport_url is not one' % name) from None
         (parents if row['is_parent'] else children)[name] = CellState(
             name,
             bool(row['is_parent']),
@@ -139,7 +147,7 @@ class CellStateManager:
         self._unsaved: set[str] = set()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._healthy = True
+        self._in_trouble: set[str] = set()
         self._listeners: list[Callable[[Topology], None]] = []
         self.topology = Topology(paths.check_name(own_name))
 
@@ -225,22 +233,23 @@ class CellStateManager:
                     self._sightings[name] = Sighting(**values)
 
     def _guarded(self, work: Callable[[], None]) -> None:
+        """Do a piece of work that may fail; the log has a line for each change of how it goes."""
+        name = work.__name__
+        trouble, level = None, logging.WARNING
         try:
             work()
         except engine.ERRORS as error:
-            if self._healthy:
-                LOG.warning(
-                    'The database is away, going on with what is known: %s', engine.brief(error)
-                )
-            self._healthy = False
+            trouble = 'The database does not answer, going on with what is known: %s' % (
+                engine.brief(error)
+            )
         except ValueError as error:
-            if self._healthy:
-                LOG.error('The table of neighbours is wrong, the last good one stays: %s', error)
-            self._healthy = False
-        else:
-            if not self._healthy:
-                LOG.info('Neighbours can be read again')
-            self._healthy = True
+            trouble = 'The table of neighbours is wrong, the last good one stays: %s' % error
+            level = logging.ERROR
+        if trouble and name not in self._in_trouble:
+            LOG.log(level, trouble)
+        elif not trouble and name in self._in_trouble:
+            LOG.info('The table of neighbours and reports can be read again')
+        (self._in_trouble.add if trouble else self._in_trouble.discard)(name)
 
     def _run(self) -> None:
         checked = time.monotonic()

@@ -23,4 +23,9 @@ def parse(name: str, value: object) -> datetime.datetime:
         raise exceptions.Invalid(
             reason='%s is %.60r, not a time such as 2016-03-01T12:00:00Z' % (name, value)
         )
-    return timeutils.normalize_time(value)
+    try:
+        return timeutils.normalize_time(value)
+    except OverflowError:
+        raise exceptions.Invalid(
+            reason='%s is %s, which is no time in UTC' % (name, value)
+        ) from None

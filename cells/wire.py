@@ -11,6 +11,8 @@ Nothing here changes what it is given, and nothing but
 
 import dataclasses
 import datetime
+import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -19,6 +21,13 @@ import orjson
 from cells import exceptions, messages, paths
 from cells.messages import Extension, Failure, Message, Response
 from cells.operations import Direction, Kind
+
+_OPTIONS: Final = (
+    orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
+)
+_LONG_NUMBER: Final = re.compile(r'\d{19}')
+#: From so many brackets on, an envelope may be nested more deeply than it could be sent on.
+_MANY_BRACKETS: Final = 200
 
 EXTENSION_KEY: Final = 'cells.x'
 MAX_UUID_LENGTH: Final = 120
@@ -84,20 +93,24 @@ def dumps(value: Any) -> str:
 
     :raises TypeError: it holds something that cannot be sent.
     """
-    return orjson.dumps(
-        value, default=primitive, option=orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
-    ).decode()
+    try:
+        return orjson.dumps(value, default=primitive, option=_OPTIONS).decode()
+    except orjson.JSONEncodeError:
+        # A whole number of more than 64 bits, or what cannot be sent at all.
+        return json.dumps(value, default=primitive, ensure_ascii=False, separators=(',', ':'))
 
 
-def loads(text: str | bytes, what: str) -> Any:
+def loads(text: str, what: str) -> Any:
     """Return the value of a JSON text.
 
     :param what: what it should be, for the error.
     :raises InvalidMessage: it is not JSON.
     """
     try:
+        if _LONG_NUMBER.search(text):
+            return json.loads(text)  # orjson would make a float of it
         return orjson.loads(text)
-    except (orjson.JSONDecodeError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise exceptions.InvalidMessage(reason='%s is not JSON: %s' % (what, error)) from None
 
 
@@ -144,6 +157,8 @@ def decode(text: str) -> Message:
     envelope = loads(text, 'the envelope')
     if not isinstance(envelope, dict):
         raise exceptions.InvalidMessage(reason='the envelope is not an object')
+    if text.count('[') + text.count('{') > _MANY_BRACKETS:
+        _check_depth(envelope)
     cls = _KINDS.get(_typed(envelope, 'message_type', str))
     if cls is None:
         raise exceptions.InvalidMessage(
@@ -188,6 +203,13 @@ def decode(text: str) -> Message:
     if envelope.keys() - known:
         fields['unknown'] = {key: envelope[key] for key in envelope if key not in known}
     return cls(**fields)
+
+
+def _check_depth(envelope: dict[str, Any]) -> None:
+    try:
+        dumps(envelope)
+    except (TypeError, ValueError, RecursionError):
+        raise exceptions.InvalidMessage(reason='the envelope is nested too deeply') from None
 
 
 _REQUIRED: Final = object()

@@ -6,8 +6,14 @@ this module does nothing; a program calls :func:`choose` as its first act.
 
 import os
 import sys
+import warnings
 
 VARIABLE = 'CELLS_CONCURRENCY'
+
+
+def hush() -> None:
+    """Keep back eventlet's advice to choose something else, which is for developers."""
+    warnings.filterwarnings('ignore', message=r'\s*Eventlet is deprecated')
 
 
 def choose() -> str:
@@ -18,6 +24,7 @@ def choose() -> str:
             '%s is %r in the environment; it may be eventlet or threading\n' % (VARIABLE, name)
         )
         raise SystemExit(2)
+    hush()
     if name == 'eventlet':
         import eventlet  # noqa: PLC0415 - must come before everything else, and only here
 

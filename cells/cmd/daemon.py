@@ -6,7 +6,8 @@ from oslo_config import cfg
 from oslo_log import log
 from oslo_service import service as oslo_service
 
-from cells import cell, exceptions, service
+from cells import cell, exceptions, paths, rpc, service
+from cells import conf as cells_conf
 from cells.db import engine, migration
 from cells.drivers import settings
 
@@ -22,6 +23,7 @@ def read_conf(args: list[str] | None = None) -> cfg.ConfigOpts:
     """
     conf = cfg.ConfigOpts()
     log.register_options(conf)
+    log.set_defaults(default_log_levels=[*log.get_default_log_levels(), 'alembic=WARN'])
     cell.prepare(conf)
     conf.register_cli_opts(CLI_OPTS)
     conf(args, project='cells', prog='nova-cells')
@@ -33,7 +35,13 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: the text says what, and what is allowed.
     """
+    _check_values(conf)
     settings.find(conf.cells.driver)
+    try:
+        paths.check_name(conf.cells.name)
+    except ValueError as error:
+        raise exceptions.ConfigurationError(reason='[cells] name: %s' % error) from None
+    rpc.get_transport(conf).cleanup()
     database = engine.Database(cell.connection(conf))
     try:
         migration.check(database)
@@ -44,6 +52,17 @@ def check(conf: cfg.ConfigOpts) -> None:
             ) from None
     finally:
         database.dispose()
+
+
+def _check_values(conf: cfg.ConfigOpts) -> None:
+    # oslo.config looks at a value when it is asked for, which may be hours after the start.
+    for group, options in cells_conf.list_opts():
+        section = conf if group == 'DEFAULT' else conf[group]
+        for option in options:
+            try:
+                getattr(section, option.dest)
+            except cfg.Error as error:
+                raise exceptions.ConfigurationError(reason='[%s] %s' % (group, error)) from None
 
 
 def run() -> int:

@@ -3,6 +3,7 @@
 It works on the local database and needs neither a broker nor another cell.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 from cliff import app, command, commandmanager, lister
 from oslo_config import cfg
 
-from cells import cell, exceptions, paths
-from cells.db import engine, migration, neighbours
-from cells.state import first_host
+from cells.cmd import concurrency
+
+concurrency.hush()  # before what follows imports eventlet
+
+from cells import cell, exceptions, paths  # noqa: E402
+from cells.db import engine, migration, neighbours  # noqa: E402
+from cells.state import first_host  # noqa: E402
 
 NAMESPACE = 'cells.manage'
 
@@ -43,6 +48,7 @@ class ManageApp(app.App):
 
     def initialize_app(self, argv: list[str]) -> None:
         """Read the configuration."""
+        logging.getLogger('alembic').setLevel(logging.WARNING)
         cell.prepare(self.conf)
         files = [word for path in self.options.config_file for word in ('--config-file', path)]
         self.conf(files, project='cells', prog='nova-cells')
@@ -51,21 +57,19 @@ class ManageApp(app.App):
         """Return the database of the cell."""
         return engine.Database(cell.connection(self.conf))
 
-    def run_subcommand(self, argv: list[str]) -> int:
-        """Run a command; a mistake of the user is one line and exit code 1."""
-        try:
-            return super().run_subcommand(argv)
-        except (exceptions.CellsError, cfg.Error, ValueError) as error:
-            sys.stderr.write('nova-cells-manage: %s\n' % error)
-        except engine.ERRORS as error:
-            sys.stderr.write(
-                'nova-cells-manage: the database cannot be used: %s\n' % str(error).splitlines()[0]
-            )
-        return 1
-
 
 class _Command(command.Command):
+    """A command that says in one line that the database cannot be used."""
+
     app: ManageApp
+
+    def run(self, parsed_args: Any) -> int:
+        """Run it; cliff shows the error and makes the exit code."""
+        try:
+            return super().run(parsed_args)
+        except engine.ERRORS as error:
+            reason = 'the database cannot be used: %s' % engine.brief(error)
+        raise exceptions.CellsError(reason)
 
 
 class DbSync(_Command):
@@ -135,9 +139,7 @@ class CellCreate(_Command):
         )
 
 
-class CellList(lister.Lister):
-    app: ManageApp
-
+class CellList(_Command, lister.Lister):
     """List the neighbours of this cell, without passwords.
 
     Example: nova-cells-manage --config-file cells.conf cell list -f json

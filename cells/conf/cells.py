@@ -62,8 +62,7 @@ CONTRACT_OPTS = [
     cfg.IntOpt(
         'db_check_interval',
         default=60,
-        min=1,
-        help='Seconds between two looks at the table of neighbours.',
+        help='Seconds between two looks at the table of neighbours, at least 1.',
     ),
     cfg.StrOpt(
         'rpc_driver_queue_base',

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
-from cells import exceptions
+from cells import exceptions, paths
 from cells.db import engine, models
 
 _CELLS = models.Cell.__table__.c
@@ -23,8 +23,10 @@ def cell_get_all(database: engine.Database) -> list[dict[str, Any]]:
 def cell_create(database: engine.Database, values: Mapping[str, Any]) -> None:
     """Add a neighbour.
 
+    :raises ValueError: a cell may not have this name (R11).
     :raises CellExists: there is one of that name.
     """
+    paths.check_name(values['name'])
     try:
         with database.write() as connection:
             connection.execute(sa.insert(models.Cell).values(**values))

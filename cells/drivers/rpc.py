@@ -144,7 +144,11 @@ class _Link:
         :raises NotSent: the broker did not take it, or has no queue for it.
         """
         try:
-            self._client(outgoing).cast(outgoing.ctxt, METHOD, message=outgoing.text)
+            try:
+                self._cast(outgoing)
+            except oslo_messaging.MessageDeliveryFailure:
+                # Perhaps only this connection is dead, from a restart of the broker.
+                self._cast(outgoing)
         except oslo_messaging.MessageUndeliverable:
             raise exceptions.NotSent(
                 cell_name=self._name, reason='no nova-cells listens on its message bus'
@@ -155,6 +159,9 @@ class _Link:
             ) from None
         except exceptions.ConfigurationError as error:
             raise exceptions.NotSent(cell_name=self._name, reason=str(error)) from None
+
+    def _cast(self, outgoing: base.Outgoing) -> None:
+        self._client(outgoing).cast(outgoing.ctxt, METHOD, message=outgoing.text)
 
     def release(self) -> None:
         """Close the transport."""

@@ -132,8 +132,12 @@ class Sender:
     def _end(self, outgoing: Outgoing, error: Exception | None) -> None:
         if error is not None:
             self._failed += 1
-        if outgoing.on_sent is not None:
+        if outgoing.on_sent is None:
+            return
+        try:
             outgoing.on_sent(error)
+        except Exception:  # noqa: BLE001 - one message must not end the thread of all
+            LOG.exception('Cell %s: what was to happen after a sending failed', self.name)
 
 
 class Senders:

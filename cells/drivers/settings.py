@@ -47,14 +47,18 @@ def find(name: str) -> type[base.CellsDriver]:
     cls: Any
     if name in known:
         cls = known[name].plugin
-    else:
+    elif '.' in name:
         try:
             cls = importutils.import_class(name)
         except (ImportError, ValueError) as error:
             raise exceptions.ConfigurationError(
-                reason='[cells] driver = %s is neither one of %s nor the path of a class: %s'
-                % (name, ', '.join(sorted(known.names())), error)
+                reason='[cells] driver = %s cannot be imported: %s' % (name, error)
             ) from None
+    else:
+        raise exceptions.ConfigurationError(
+            reason='[cells] driver = %s: there is no such driver. There are %s; a class of your '
+            'own is given by its path' % (name, ', '.join(sorted(known.names())))
+        )
     if not (isinstance(cls, type) and issubclass(cls, base.CellsDriver)):
         raise exceptions.ConfigurationError(
             reason='[cells] driver = %s is not a CellsDriver' % name

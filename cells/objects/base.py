@@ -40,6 +40,8 @@ def _accessor(name: str, field: Any) -> property:
 
     def put(self: Any, value: Any) -> None:
         value = field.coerce(self, name, value)
+        if field.read_only and getattr(self, attribute, value) != value:
+            raise exception.ReadOnlyFieldError(field=name)
         if not hasattr(self, attribute) or getattr(self, attribute) != value:
             self._changed_fields.add(name)
         setattr(self, attribute, value)
@@ -122,19 +124,23 @@ def from_primitive(envelope: dict[str, Any]) -> CellsObject:
     :raises oslo_versionedobjects.exception.VersionedObjectsException: it is of an
         unknown class, of another major version, or has a value that does not fit.
     """
-    version = envelope['nova_object.version']
-    cls = CellsObject.obj_class_from_name(envelope['nova_object.name'], version)
-    data = envelope['nova_object.data']
-    instance = cls()
-    for name, field in cls.fields.items():
-        if name in data:
-            value = data[name]
-            setattr(
-                instance,
-                '_obj_' + name,
-                from_primitive(value)
-                if is_envelope(value)
-                else field.from_primitive(instance, name, value),
-            )
-    instance._changed_fields = set(envelope.get('nova_object.changes', ())) & set(cls.fields)
+    try:
+        name, version = envelope['nova_object.name'], envelope['nova_object.version']
+        data, changes = envelope['nova_object.data'], envelope.get('nova_object.changes', ())
+        cls = CellsObject.obj_class_from_name(name, version)
+        instance = cls()
+        for known in cls.fields.keys() & data.keys():
+            setattr(instance, '_obj_' + known, _value(instance, known, data[known]))
+        instance._changed_fields = set(changes) & set(cls.fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise exception.VersionedObjectsException(
+            'Not an object: %s: %s' % (type(error).__name__, error)
+        ) from None
     return instance
+
+
+def _value(instance: CellsObject, name: str, value: Any) -> Any:
+    if is_envelope(value):
+        return from_primitive(value)
+    field = instance.fields[name]
+    return field.coerce(instance, name, field.from_primitive(instance, name, value))

@@ -218,9 +218,7 @@ def test_a_change_is_done_once_in_every_cell_below(tree, api, ctxt):
     for name in ('mid', 'leaf', 'leaf2'):
         orders = deploy.wait_until(
             lambda name=name: [
-                one
-                for one in tree.ops(name).sync_status(ctxt)
-                if one['project_id'] == 'pröject'
+                one for one in tree.ops(name).sync_status(ctxt) if one['project_id'] == 'pröject'
             ],
             15,
             '%s has the order' % name,
@@ -235,9 +233,13 @@ def test_confirmed_changes_leave_the_outbox(tree, api, ctxt):
     api.sync_instances(ctxt, 'outbox')
     for name in ('api', 'mid'):
         deploy.wait_until(
-            lambda name=name: not [
-                key for key in tree.ops(name).status(ctxt)['journal'] if key.startswith('outbox')
-            ],
+            lambda name=name: (
+                not [
+                    key
+                    for key in tree.ops(name).status(ctxt)['journal']
+                    if key.startswith('outbox')
+                ]
+            ),
             15,
             'the outbox of %s is empty' % name,
         )

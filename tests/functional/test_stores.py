@@ -137,6 +137,16 @@ def test_a_statement_that_is_wrong_is_not_taken_for_a_database_that_is_away(data
     assert not engine.is_transient(caught.value)
 
 
+def test_the_text_of_a_database_error_holds_no_value_of_the_statement(database):
+    with database.write() as connection:
+        sync_requests.sync_request_create(connection, 'u1', None, None, False, 'top', None)
+    with pytest.raises(engine.ERRORS) as caught, database.write() as connection:
+        sync_requests.sync_request_create(
+            connection, 'u1', None, None, False, 'top', 'a user secret'
+        )
+    assert 'a user secret' not in str(caught.value)
+
+
 def test_a_database_that_is_away_is_told_from_a_statement_that_is_wrong(postgresql):
     database = engine.Database(postgresql.create_database('away'))
     assert database.dialect == 'postgresql'
@@ -363,7 +373,7 @@ def test_a_neighbour_with_a_name_and_a_url_only_is_a_child_of_neutral_weight(dat
     assert (weights, found['is_parent']) == ((0.0, 1.0), False)
 
 
-def test_r11_a_neighbour_of_a_name_that_exists_is_refused(database):
+def test_a_neighbour_of_a_name_that_exists_is_refused(database):
     neighbours.cell_create(database, {'name': 'a', 'transport_url': 'fake://first'})
     with pytest.raises(exceptions.CellExists, match='Cell with name a already exists'):
         neighbours.cell_create(database, {'name': 'a', 'transport_url': 'fake://second'})
@@ -397,7 +407,7 @@ def test_a_deleted_neighbour_is_gone_and_its_name_is_free(database):
     assert found['transport_url'] == 'fake://second'
 
 
-def test_d12_a_transport_url_of_2000_characters_is_kept_whole(database):
+def test_a_transport_url_of_2000_characters_is_kept_whole(database):
     url = 'rabbit://u:p@' + ','.join('broker-%03d:5672' % number for number in range(124))
     url = url.ljust(2000, 'x')
     neighbours.cell_create(database, {'name': 'a', 'transport_url': url})

@@ -29,6 +29,8 @@ LOG = logging.getLogger(__name__)
 
 #: Most arrivals that are committed together.
 GROUP_SIZE: Final = 64
+#: No more are taken after so many characters: a database bounds the size of a statement.
+GROUP_CHARACTERS: Final = 1024 * 1024
 #: Most rows that a thread claims at a time, and for how many seconds.
 CLAIM_SIZE: Final = 16
 CLAIM_SECONDS: Final = 30.0
@@ -45,6 +47,8 @@ PURGE_INTERVAL: Final = 600.0
 PURGE_SIZE: Final = 500
 
 WORKERS: Final = 2
+
+LONGEST_REASON: Final = 1000
 
 #: Carries a change out in a transaction: (connection, envelope).
 Perform = Callable[[sa.Connection, str], None]
@@ -178,14 +182,20 @@ class Journal:
             with self._arrived:
                 while not self._arrivals and not self._stopped.is_set():
                     self._arrived.wait()
-                group = [
-                    self._arrivals.popleft() for _ in range(min(GROUP_SIZE, len(self._arrivals)))
-                ]
+                group = self._next_group()
             if not group:
                 return
             while not self._write(group, patience):
                 if self._stopped.is_set():
                     return
+
+    def _next_group(self) -> list[_Arrival]:
+        group: list[_Arrival] = []
+        size = 0
+        while self._arrivals and len(group) < GROUP_SIZE and size < GROUP_CHARACTERS:
+            group.append(self._arrivals.popleft())
+            size += len(group[-1].envelope)
+        return group
 
     def _write(self, group: Sequence[_Arrival], patience: Patience) -> bool:
         try:
@@ -277,7 +287,7 @@ class Journal:
             return
 
     def _give_up(self, row: dict[str, Any], error: Exception, patience: Patience) -> None:
-        reason = '%s: %s' % (type(error).__name__, error)
+        reason = _storable('%s: %s' % (type(error).__name__, error))
         LOG.error(
             'Change %s (%s) failed: %s',
             row['uuid'],
@@ -293,6 +303,9 @@ class Journal:
                         connection, row['id'], self._worker, db_journal.FAILED, reason
                     )
             except engine.ERRORS as failure:
+                if not engine.is_transient(failure):
+                    LOG.error('The end of change %s cannot be noted: %s', row['uuid'], failure)
+                    return
                 patience.wait(failure)
             else:
                 return
@@ -312,3 +325,8 @@ class Journal:
                 purged = 0
             if purged < PURGE_SIZE:
                 due = time.monotonic() + PURGE_INTERVAL
+
+
+def _storable(text: str) -> str:
+    """Return a text that every database takes."""
+    return text.replace('\0', '?').encode('utf-8', 'replace').decode()[:LONGEST_REASON]

@@ -203,10 +203,10 @@ class MessageRunner:
                 incoming.settle()
 
     def _admit(self, text: str) -> Message:
-        if len(text) > self._max_message_bytes:
+        size = len(text) if text.isascii() else len(text.encode('utf-8', 'replace'))
+        if size > self._max_message_bytes:
             raise exceptions.InvalidMessage(
-                reason='it has %d characters, at most %d are allowed'
-                % (len(text), self._max_message_bytes)
+                reason='it has %d bytes, at most %d are allowed' % (size, self._max_message_bytes)
             )
         message = wire.decode(text)
         neighbours = self._state.topology.neighbours

@@ -31,6 +31,7 @@ _MANY_BRACKETS: Final = 200
 
 EXTENSION_KEY: Final = 'cells.x'
 MAX_UUID_LENGTH: Final = 120
+MAX_NAME_LENGTH: Final = 64
 
 _KINDS: Final[dict[str, type[Message]]] = {
     Kind.TARGETED.value: messages.TargetedMessage,
@@ -190,11 +191,11 @@ def decode(text: str) -> Message:
         'max_hop_count': _typed(envelope, 'max_hop_count', int, None),
         'extension': _extension(envelope.get(EXTENSION_KEY)),
     }
-    if not 0 < len(fields['uuid']) <= MAX_UUID_LENGTH:
-        raise exceptions.InvalidMessage(
-            reason='uuid has %d characters, 1 to %d are allowed'
-            % (len(fields['uuid']), MAX_UUID_LENGTH)
-        )
+    for key, most in (('uuid', MAX_UUID_LENGTH), ('method_name', MAX_NAME_LENGTH)):
+        if not 0 < len(fields[key]) <= most:
+            raise exceptions.InvalidMessage(
+                reason='%s has %d characters, 1 to %d are allowed' % (key, len(fields[key]), most)
+            )
     if cls is not messages.BroadcastMessage:
         fields['target_cell'] = _path(envelope, 'target_cell')
     if cls is messages.ResponseMessage:

@@ -18,16 +18,22 @@ from sqlalchemy.ext import compiler
 from sqlalchemy.sql import expression
 
 #: What a caller may see when the database is away or refuses to go on.
-ERRORS: Final = (db_exc.DBError, sa.exc.SQLAlchemyError)
-
-_TRANSIENT: Final = (
-    db_exc.DBConnectionError,
-    db_exc.DBDeadlock,
-    sa.exc.OperationalError,
-    sa.exc.InterfaceError,
-    sa.exc.InternalError,
-    sa.exc.TimeoutError,
+ERRORS: Final = (
+    db_exc.DBError,
+    db_exc.DBInvalidUnicodeParameter,
+    sa.exc.SQLAlchemyError,
 )
+
+_TRANSIENT: Final = (db_exc.DBConnectionError, db_exc.DBDeadlock, sa.exc.TimeoutError)
+
+#: SQLite: busy, locked, I/O error, full, cannot open.
+_SQLITE_CODES: Final = frozenset((5, 6, 10, 13, 14))
+#: MySQL: too many connections, shutdown, network, lock wait, deadlock, away, lost.
+_MYSQL_CODES: Final = frozenset(
+    (1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1927, 2002, 2003, 2006, 2013, 2055)
+)
+#: PostgreSQL: connection, resources, intervention, rollback, lock not available.
+_POSTGRESQL_CLASSES: Final = ('08', '53', '57', '40', '55P03')
 
 SQLITE_BUSY_SECONDS: Final = 5
 
@@ -36,8 +42,19 @@ def is_transient(error: BaseException) -> bool:
     """Tell whether the same statement may succeed later: a database that is away, or busy."""
     if isinstance(error, _TRANSIENT):
         return True
-    inner = getattr(error, 'inner_exception', None)
-    return isinstance(inner, _TRANSIENT) or bool(getattr(inner, 'connection_invalidated', False))
+    inner = getattr(error, 'inner_exception', None) or error
+    if isinstance(inner, _TRANSIENT) or getattr(inner, 'connection_invalidated', False):
+        return True
+    original = getattr(inner, 'orig', None)
+    if original is None:
+        return False
+    if hasattr(original, 'sqlite_errorcode'):
+        return original.sqlite_errorcode & 0xFF in _SQLITE_CODES
+    if hasattr(original, 'pgcode'):
+        if original.pgcode is None:  # it did not come from the server
+            return isinstance(inner, sa.exc.OperationalError | sa.exc.InterfaceError)
+        return original.pgcode.startswith(_POSTGRESQL_CLASSES)
+    return bool(original.args) and original.args[0] in _MYSQL_CODES
 
 
 def is_deadlock(error: BaseException) -> bool:
@@ -70,7 +87,7 @@ def _now_postgresql(element: Any, compiler: Any, **kwargs: Any) -> str:
 @compiler.compiles(now, 'mysql')
 @compiler.compiles(now, 'mariadb')
 def _now_mysql(element: Any, compiler: Any, **kwargs: Any) -> str:
-    return 'unix_timestamp(sysdate(6))'
+    return "(timestampdiff(microsecond, '1970-01-01', utc_timestamp(6)) / 1000000.0)"
 
 
 class Database:
@@ -100,6 +117,8 @@ class Database:
                 if engine.dialect.name == 'sqlite'
                 else engine.execution_options(isolation_level='AUTOCOMMIT')
             )
+            # Values of users would otherwise show in errors and logs (X4).
+            engine.hide_parameters = True
             self._engine = engine
         return self._engine
 

@@ -1,10 +1,12 @@
 """The tables. ``migrations/`` makes the same ones; a test compares the two."""
 
 import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
+from sqlalchemy.ext import compiler
 
 #: Whole envelopes; MySQL's TEXT ends at 64 KiB.
 LongText = sa.Text().with_variant(mysql.LONGTEXT(), 'mysql', 'mariadb')
@@ -14,6 +16,22 @@ BigId = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
 
 #: Microseconds, which MySQL leaves out by default.
 Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), 'mysql', 'mariadb')
+
+
+class Key(sa.String):
+    """A text that is compared sign by sign, as everywhere but on MySQL and MariaDB.
+
+    Those take ``a``, ``A`` and ``ä`` for the same, and drop blanks at the end.
+    """
+
+    inherit_cache = True
+
+
+@compiler.compiles(Key, 'mysql')
+@compiler.compiles(Key, 'mariadb')
+def _key_mysql(element: Any, compiler: Any, **kwargs: Any) -> str:
+    exact = 'utf8mb4_nopad_bin' if compiler.dialect.is_mariadb else 'utf8mb4_0900_bin'
+    return 'VARCHAR(%d) CHARACTER SET utf8mb4 COLLATE %s' % (element.length, exact)
 
 
 def utcnow() -> datetime.datetime:
@@ -49,7 +67,7 @@ class Cell(SoftDelete, Base):
     __table_args__ = (sa.UniqueConstraint('name', 'deleted'),)
 
     id: orm.Mapped[int] = orm.mapped_column(BigId, primary_key=True)
-    name: orm.Mapped[str] = orm.mapped_column(sa.String(255))
+    name: orm.Mapped[str] = orm.mapped_column(Key(255))
     api_url: orm.Mapped[str | None] = orm.mapped_column(sa.Text())
     transport_url: orm.Mapped[str] = orm.mapped_column(sa.Text())
     weight_offset: orm.Mapped[float] = orm.mapped_column(sa.Float(), default=0.0)
@@ -64,8 +82,8 @@ class Service(SoftDelete, Base):
     __table_args__ = (sa.UniqueConstraint('host', 'binary', 'deleted'),)
 
     id: orm.Mapped[int] = orm.mapped_column(BigId, primary_key=True)
-    host: orm.Mapped[str] = orm.mapped_column(sa.String(255))
-    binary: orm.Mapped[str] = orm.mapped_column(sa.String(255))
+    host: orm.Mapped[str] = orm.mapped_column(Key(255))
+    binary: orm.Mapped[str] = orm.mapped_column(Key(255))
     topic: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
     report_count: orm.Mapped[int] = orm.mapped_column(sa.Integer(), default=0)
     disabled: orm.Mapped[bool] = orm.mapped_column(sa.Boolean(), default=False)
@@ -88,7 +106,7 @@ class TaskLog(SoftDelete, Base):
     id: orm.Mapped[int] = orm.mapped_column(BigId, primary_key=True)
     task_name: orm.Mapped[str] = orm.mapped_column(sa.String(191))
     state: orm.Mapped[str] = orm.mapped_column(sa.String(255))
-    host: orm.Mapped[str] = orm.mapped_column(sa.String(191))
+    host: orm.Mapped[str] = orm.mapped_column(Key(191))
     period_beginning: orm.Mapped[datetime.datetime] = orm.mapped_column(Moment)
     period_ending: orm.Mapped[datetime.datetime] = orm.mapped_column(Moment)
     message: orm.Mapped[str] = orm.mapped_column(sa.Text())
@@ -107,12 +125,12 @@ class Inbox(Base):
     )
 
     id: orm.Mapped[int] = orm.mapped_column(BigId, primary_key=True)
-    uuid: orm.Mapped[str] = orm.mapped_column(sa.String(160))
+    uuid: orm.Mapped[str] = orm.mapped_column(Key(160))
     operation: orm.Mapped[str] = orm.mapped_column(sa.String(64))
     envelope: orm.Mapped[str] = orm.mapped_column(LongText)
     state: orm.Mapped[str] = orm.mapped_column(sa.String(16))
     attempts: orm.Mapped[int] = orm.mapped_column(sa.Integer())
-    claimed_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    claimed_by: orm.Mapped[str | None] = orm.mapped_column(Key(255))
     claimed_until: orm.Mapped[float] = orm.mapped_column(sa.Double())
     received_at: orm.Mapped[float] = orm.mapped_column(sa.Double())
     ended_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double())
@@ -129,13 +147,13 @@ class Outbox(Base):
     )
 
     id: orm.Mapped[int] = orm.mapped_column(BigId, primary_key=True)
-    uuid: orm.Mapped[str] = orm.mapped_column(sa.String(160))
-    neighbour: orm.Mapped[str] = orm.mapped_column(sa.String(191))
+    uuid: orm.Mapped[str] = orm.mapped_column(Key(160))
+    neighbour: orm.Mapped[str] = orm.mapped_column(Key(255))
     kind: orm.Mapped[str] = orm.mapped_column(sa.String(16))
     envelope: orm.Mapped[str] = orm.mapped_column(LongText)
     state: orm.Mapped[str] = orm.mapped_column(sa.String(16))
     attempts: orm.Mapped[int] = orm.mapped_column(sa.Integer())
-    claimed_by: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    claimed_by: orm.Mapped[str | None] = orm.mapped_column(Key(255))
     claimed_until: orm.Mapped[float] = orm.mapped_column(sa.Double())
     created_at: orm.Mapped[float] = orm.mapped_column(sa.Double())
     sent_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double())
@@ -146,7 +164,7 @@ class NeighbourReport(Base):
 
     __tablename__ = 'neighbour_reports'
 
-    name: orm.Mapped[str] = orm.mapped_column(sa.String(191), primary_key=True)
+    name: orm.Mapped[str] = orm.mapped_column(Key(255), primary_key=True)
     protocol: orm.Mapped[int] = orm.mapped_column(sa.Integer())
     plain_in_a_row: orm.Mapped[int] = orm.mapped_column(sa.Integer())
     last_plain_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double())
@@ -158,7 +176,7 @@ class SyncRequest(Base):
 
     __tablename__ = 'sync_requests'
 
-    uuid: orm.Mapped[str] = orm.mapped_column(sa.String(160), primary_key=True)
+    uuid: orm.Mapped[str] = orm.mapped_column(Key(160), primary_key=True)
     project_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
     updated_since: orm.Mapped[datetime.datetime | None] = orm.mapped_column(Moment)
     deleted: orm.Mapped[bool] = orm.mapped_column(sa.Boolean())

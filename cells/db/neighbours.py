@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from cells import exceptions, paths
-from cells.db import engine, models
+from cells.db import engine, models, statements
 
 _CELLS = models.Cell.__table__.c
 _REPORTS = models.NeighbourReport.__table__.c
@@ -43,17 +43,21 @@ def reports_get_all(database: engine.Database) -> dict[str, dict[str, Any]]:
 
 def reports_save(database: engine.Database, reports: Iterable[Mapping[str, Any]]) -> None:
     """Note what is known of neighbours; a newer ``last_seen`` is never replaced by an older."""
+    unknown = [report for report in reports if not _report_update(database, report)]
+    if unknown:
+        with database.write() as connection:
+            statements.insert_new(connection, models.NeighbourReport, unknown)
+        # Another worker may have been first, and with an older report.
+        for report in unknown:
+            _report_update(database, report)
+
+
+def _report_update(database: engine.Database, report: Mapping[str, Any]) -> bool:
+    # A transaction for each: two workers that hold one row and want another would block.
+    newer = (
+        sa.update(models.NeighbourReport)
+        .where(_REPORTS.name == report['name'], _REPORTS.last_seen <= report['last_seen'])
+        .values(**report)
+    )
     with database.write() as connection:
-        for report in reports:
-            values = dict(report)
-            name = values.pop('name')
-            newer = (
-                sa.update(models.NeighbourReport)
-                .where(_REPORTS.name == name, _REPORTS.last_seen <= values['last_seen'])
-                .values(**values)
-            )
-            if connection.execute(newer).rowcount:
-                continue
-            known = sa.select(_REPORTS.name).where(_REPORTS.name == name)
-            if connection.execute(known).first() is None:
-                connection.execute(sa.insert(models.NeighbourReport).values(name=name, **values))
+        return bool(connection.execute(newer).rowcount)

@@ -31,7 +31,7 @@ class _Arrived:
 
     def settle(self) -> None:
         """Let the bus forget it."""
-        self._port.unsettled.discard(self)
+        self._port.unsettled.pop(self, None)
 
 
 class _Port:
@@ -39,7 +39,7 @@ class _Port:
 
     def __init__(self, receive: base.Receive) -> None:
         self.receive = receive
-        self.unsettled: set[_Arrived] = set()
+        self.unsettled: dict[_Arrived, None] = {}
         self.queue: collections.deque[str] = collections.deque()
         self._wakeup = threading.Condition(threading.Lock())
         self._open = True
@@ -76,7 +76,7 @@ class _Port:
                 if not self._open:
                     return
                 arrived = _Arrived(self.queue.popleft(), self)
-                self.unsettled.add(arrived)
+                self.unsettled[arrived] = None
             self.receive(arrived)
 
 
@@ -103,9 +103,15 @@ class _Bus:
         with self._lock:
             self._ports.get((address, kind), {}).pop(server, None)
         left = port.close()
-        if kind is not operations.Kind.RESPONSE:
-            with self._lock:
-                self._kept[address, kind].extend(left)
+        if kind is operations.Kind.RESPONSE:
+            return
+        with self._lock:
+            others = list(self._ports.get((address, kind), {}).values())
+            for text in left:
+                if others:
+                    others[0].put(text)
+                else:
+                    self._kept[address, kind].append(text)
 
     def hold(self, address: str, silent: bool) -> None:
         """Make all ports of an address silent, or let them hear again."""

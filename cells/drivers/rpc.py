@@ -7,6 +7,8 @@ Questions are settled and answers handed on in the thread that reads.
 """
 
 import logging
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import oslo_messaging
@@ -69,18 +71,17 @@ class RPCDriver(base.CellsDriver):
 
     def stop(self) -> None:
         """Take in no more questions."""
-        for kind, listener in self._listeners.items():
-            if kind is not operations.Kind.RESPONSE:
-                listener.stop()
+        _each(
+            listener.stop
+            for kind, listener in self._listeners.items()
+            if kind is not operations.Kind.RESPONSE
+        )
 
     def close(self) -> None:
         """Take in nothing more and release everything."""
-        response = self._listeners.get(operations.Kind.RESPONSE)
-        if response is not None:
-            response.stop()
+        _each(listener.stop for listener in self._listeners.values())
         self._senders.close()
-        for listener in self._listeners.values():
-            listener.cleanup()
+        _each(listener.cleanup for listener in self._listeners.values())
         self._listeners.clear()
         if self._transport is not None:
             self._transport.cleanup()
@@ -191,3 +192,12 @@ class _Link:
         )
         self._clients[key] = client
         return client
+
+
+def _each(steps: Iterable[Callable[[], None]]) -> None:
+    """Do several things that wait at the same time."""
+    threads = [threading.Thread(target=step) for step in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

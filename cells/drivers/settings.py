@@ -1,10 +1,10 @@
 """What a driver is made with, and how it is found by name."""
 
 import dataclasses
+import importlib
 from typing import Any
 
 import stevedore
-from oslo_utils import importutils
 
 from cells import exceptions
 from cells.drivers import base
@@ -48,12 +48,7 @@ def find(name: str) -> type[base.CellsDriver]:
     if name in known:
         cls = known[name].plugin
     elif '.' in name:
-        try:
-            cls = importutils.import_class(name)
-        except (ImportError, ValueError) as error:
-            raise exceptions.ConfigurationError(
-                reason='[cells] driver = %s cannot be imported: %s' % (name, error)
-            ) from None
+        cls = _import(name)
     else:
         raise exceptions.ConfigurationError(
             reason='[cells] driver = %s: there is no such driver. There are %s; a class of your '
@@ -64,6 +59,19 @@ def find(name: str) -> type[base.CellsDriver]:
             reason='[cells] driver = %s is not a CellsDriver' % name
         )
     return cls
+
+
+def _import(path: str) -> Any:
+    module, _, attribute = path.rpartition('.')
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError) as error:
+        reason = str(error)
+    except AttributeError:
+        reason = 'module %s has no %s' % (module, attribute)
+    raise exceptions.ConfigurationError(
+        reason='[cells] driver = %s cannot be imported: %s' % (path, reason)
+    )
 
 
 def load(name: str, settings: DriverSettings) -> base.CellsDriver:

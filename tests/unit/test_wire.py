@@ -42,7 +42,7 @@ KNOWN_KEYS = {wire.EXTENSION_KEY}.union(*(envelope for envelope in envelopes().v
 
 COMMON = {
     'ctxt': builders.JSON_OBJECTS,
-    'method_name': builders.TEXT,
+    'method_name': builders.TEXT.filter(lambda text: 0 < len(text) <= wire.MAX_NAME_LENGTH),
     'method_kwargs': builders.JSON_OBJECTS,
     'direction': st.sampled_from(Direction),
     'need_response': st.booleans(),

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
+from cells.db import models
+
 revision = '0001'
 down_revision = None
 
@@ -20,7 +22,7 @@ def upgrade() -> None:
     op.create_table(
         'cells',
         sa.Column('id', BIG_ID, nullable=False),
-        sa.Column('name', sa.String(length=255), nullable=False),
+        sa.Column('name', models.Key(255), nullable=False),
         sa.Column('api_url', sa.Text(), nullable=True),
         sa.Column('transport_url', sa.Text(), nullable=False),
         sa.Column('weight_offset', sa.Float(), nullable=False),
@@ -36,12 +38,12 @@ def upgrade() -> None:
     op.create_table(
         'inbox',
         sa.Column('id', BIG_ID, nullable=False),
-        sa.Column('uuid', sa.String(length=160), nullable=False),
+        sa.Column('uuid', models.Key(160), nullable=False),
         sa.Column('operation', sa.String(length=64), nullable=False),
         sa.Column('envelope', LONG_TEXT, nullable=False),
         sa.Column('state', sa.String(length=16), nullable=False),
         sa.Column('attempts', sa.Integer(), nullable=False),
-        sa.Column('claimed_by', sa.String(length=255), nullable=True),
+        sa.Column('claimed_by', models.Key(255), nullable=True),
         sa.Column('claimed_until', sa.Double(), nullable=False),
         sa.Column('received_at', sa.Double(), nullable=False),
         sa.Column('ended_at', sa.Double(), nullable=True),
@@ -55,7 +57,7 @@ def upgrade() -> None:
     )
     op.create_table(
         'neighbour_reports',
-        sa.Column('name', sa.String(length=191), nullable=False),
+        sa.Column('name', models.Key(255), nullable=False),
         sa.Column('protocol', sa.Integer(), nullable=False),
         sa.Column('plain_in_a_row', sa.Integer(), nullable=False),
         sa.Column('last_plain_at', sa.Double(), nullable=True),
@@ -65,13 +67,13 @@ def upgrade() -> None:
     op.create_table(
         'outbox',
         sa.Column('id', BIG_ID, nullable=False),
-        sa.Column('uuid', sa.String(length=160), nullable=False),
-        sa.Column('neighbour', sa.String(length=191), nullable=False),
+        sa.Column('uuid', models.Key(160), nullable=False),
+        sa.Column('neighbour', models.Key(255), nullable=False),
         sa.Column('kind', sa.String(length=16), nullable=False),
         sa.Column('envelope', LONG_TEXT, nullable=False),
         sa.Column('state', sa.String(length=16), nullable=False),
         sa.Column('attempts', sa.Integer(), nullable=False),
-        sa.Column('claimed_by', sa.String(length=255), nullable=True),
+        sa.Column('claimed_by', models.Key(255), nullable=True),
         sa.Column('claimed_until', sa.Double(), nullable=False),
         sa.Column('created_at', sa.Double(), nullable=False),
         sa.Column('sent_at', sa.Double(), nullable=True),
@@ -87,8 +89,8 @@ def upgrade() -> None:
     op.create_table(
         'services',
         sa.Column('id', BIG_ID, nullable=False),
-        sa.Column('host', sa.String(length=255), nullable=False),
-        sa.Column('binary', sa.String(length=255), nullable=False),
+        sa.Column('host', models.Key(255), nullable=False),
+        sa.Column('binary', models.Key(255), nullable=False),
         sa.Column('topic', sa.String(length=255), nullable=True),
         sa.Column('report_count', sa.Integer(), nullable=False),
         sa.Column('disabled', sa.Boolean(), nullable=False),
@@ -108,7 +110,7 @@ def upgrade() -> None:
     )
     op.create_table(
         'sync_requests',
-        sa.Column('uuid', sa.String(length=160), nullable=False),
+        sa.Column('uuid', models.Key(160), nullable=False),
         sa.Column('project_id', sa.String(length=255), nullable=True),
         sa.Column('updated_since', MOMENT, nullable=True),
         sa.Column('deleted', sa.Boolean(), nullable=False),
@@ -122,7 +124,7 @@ def upgrade() -> None:
         sa.Column('id', BIG_ID, nullable=False),
         sa.Column('task_name', sa.String(length=191), nullable=False),
         sa.Column('state', sa.String(length=255), nullable=False),
-        sa.Column('host', sa.String(length=191), nullable=False),
+        sa.Column('host', models.Key(191), nullable=False),
         sa.Column('period_beginning', MOMENT, nullable=False),
         sa.Column('period_ending', MOMENT, nullable=False),
         sa.Column('message', sa.Text(), nullable=False),

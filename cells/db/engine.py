@@ -7,6 +7,7 @@ the others come from oslo.db. All errors are those of ``oslo_db.exception``.
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -100,6 +101,9 @@ class Database:
     def __init__(self, url: str, pool_size: int = 10) -> None:
         self.url = url
         self._pool_size = pool_size
+        # SQLite waits for another writer inside of C: under eventlet that would stop the
+        # very thread that it waits for.
+        self._turn = threading.Lock()
         self._engine: sa.Engine | None = None
         self._reader: sa.Engine | None = None
 
@@ -138,7 +142,8 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Give a connection in a transaction that ends with the block."""
-        with self.engine.begin() as connection:
+        turn = self._turn if self.dialect == 'sqlite' else contextlib.nullcontext()
+        with turn, self.engine.begin() as connection:
             yield connection
 
     def dispose(self) -> None:

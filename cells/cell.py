@@ -137,6 +137,7 @@ class Cell:
             self._endpoints,
             prefetch=self._conf.cells.intake_prefetch,
             queue_type=self._conf.cells.queue_type,
+            worker=self.server,
         )
         # A cast holds a thread until it is journaled; calls must not run short of them for that.
         self._server.start(
@@ -172,8 +173,9 @@ class Cell:
         self.journal.stop()
         self._wait_for_server()
         self.runner.stop()
-        self.outbox.stop()
+        self.outbox.hold()
         self.driver.close()
+        self.outbox.finish()
         self.state.stop()
         if self._transport is not None:
             self._transport.cleanup()
@@ -212,7 +214,7 @@ class Cell:
 def connection(conf: cfg.ConfigOpts) -> str:
     """Return the URL of the database.
 
-    :raises ConfigurationError: it is not set.
+    :raises ConfigurationError: it is not set, or cannot be one.
     """
     url = conf.database.connection
     if not url:
@@ -220,4 +222,7 @@ def connection(conf: cfg.ConfigOpts) -> str:
             reason='[database] connection is not set; it is an SQLAlchemy URL such as '
             'sqlite:////var/lib/cells/cells.sqlite or postgresql+psycopg2://user:password@host/cells'
         )
+    reason = engine.fault(url)
+    if reason:
+        raise exceptions.ConfigurationError(reason='[database] connection %s' % reason)
     return url

@@ -47,6 +47,7 @@ class Changes:
         """Journal a change of this cell's own; returns when it is safe.
 
         :raises JournalUnavailable: this worker stops before.
+        :raises Invalid: the database will never take it.
         """
         journal.accept_and_wait(message.uuid, message.method_name, wire.encode(message))
 
@@ -60,7 +61,14 @@ class Changes:
             incoming.settle()
             self._post.receipt(message)
 
-        journal.accept(message.uuid, message.method_name, incoming.text, safe)
+        # Without a receipt the neighbour keeps a change that our database refuses.
+        journal.accept(
+            message.uuid,
+            message.method_name,
+            incoming.text,
+            safe,
+            lambda reason: incoming.settle(),
+        )
 
     def perform(self, connection: sa.Connection, envelope: str) -> None:
         """Carry a change from the journal out.

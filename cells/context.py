@@ -86,13 +86,6 @@ def _now() -> str:
     return now.replace(tzinfo=None).isoformat(timespec='microseconds')
 
 
-def background(request_id: str | None = None) -> RequestContext:
-    """Return the context of what a cell does on its own account."""
-    return RequestContext(
-        is_admin=True, request_id=request_id or oslo_context.generate_request_id()
-    )
-
-
 def rpc_context(ctxt: Mapping[str, Any]) -> dict[str, Any]:
     """Return what goes with a message beside its envelope.
 

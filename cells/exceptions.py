@@ -54,6 +54,10 @@ class NotSent(CellsError):
     code = 503
 
 
+class Unroutable(NotSent):
+    """Raised when one worker of a neighbour is not there; its others may be."""
+
+
 class JournalUnavailable(CellsError):
     """Raised when a change could not be journaled; the broker keeps the message."""
 
@@ -115,6 +119,13 @@ class CellServiceAPIMethodNotFound(NotFound):
     """Raised when a message names an operation that this cell does not have."""
 
     msg_fmt = 'Service API method not found: %(detail)s'
+
+
+class DatabaseUnavailable(WireError):
+    """Raised when the database of a cell does not answer."""
+
+    msg_fmt = 'The database of cell %(cell_name)s does not answer'
+    code = 503
 
 
 class CellTimeout(NotFound):

@@ -66,6 +66,7 @@ class _Arrival:
     operation: str
     envelope: str
     on_commit: Callable[[], None]
+    on_refusal: Callable[[str], None]
 
 
 class Patience:
@@ -152,27 +153,42 @@ class Journal:
             thread.join(5)
 
     def accept(
-        self, uuid: str, operation: str, envelope: str, on_commit: Callable[[], None]
+        self,
+        uuid: str,
+        operation: str,
+        envelope: str,
+        on_commit: Callable[[], None],
+        on_refusal: Callable[[str], None],
     ) -> None:
         """Take a change in. Returns at once.
 
         :param on_commit: called when it is safe, also for one that was known already;
             never called when the process ends before.
+        :param on_refusal: called with the reason when the database will never take it.
         """
         with self._arrived:
-            self._arrivals.append(_Arrival(uuid, operation, envelope, on_commit))
+            self._arrivals.append(_Arrival(uuid, operation, envelope, on_commit, on_refusal))
             self._arrived.notify()
 
     def accept_and_wait(self, uuid: str, operation: str, envelope: str) -> None:
         """Take a change in and return when it is safe.
 
         :raises JournalUnavailable: this worker stops before.
+        :raises Invalid: the database will never take it.
         """
         done = threading.Event()
-        self.accept(uuid, operation, envelope, done.set)
+        refusals: list[str] = []
+
+        def refused(reason: str) -> None:
+            refusals.append(reason)
+            done.set()
+
+        self.accept(uuid, operation, envelope, done.set, refused)
         while not done.wait(0.5):
             if self._stopped.is_set():
                 raise exceptions.JournalUnavailable(reason='this worker is stopping')
+        if refusals:
+            raise exceptions.Invalid(reason='%s was not journaled: %s' % (operation, refusals[0]))
 
     # -- what arrives --
 
@@ -203,8 +219,11 @@ class Journal:
                 db_journal.inbox_accept(
                     connection, [(one.uuid, one.operation, one.envelope) for one in group]
                 )
-        except engine.ERRORS as error:
-            if engine.is_transient(error):
+                db_journal.inbox_remember(connection, [one.uuid for one in group], KEEP_SECONDS / 2)
+        except (*engine.ERRORS, ValueError) as error:
+            # Whatever else is wrong, a database that is read-only or has lost a table, is
+            # not the fault of the change: the broker keeps it until that is mended.
+            if not engine.is_data_error(error):
                 patience.wait(error)
                 return False
             self._write_singly(group, error)
@@ -229,7 +248,7 @@ class Journal:
                 engine.brief(error),
             )
             self._stats.count('journal_refused')
-            one.on_commit()
+            one.on_refusal(_storable(engine.brief(error)))
             return
         patience = Patience('Journal', self._stopped)
         for one in group:
@@ -319,7 +338,7 @@ class Journal:
                 continue
             try:
                 with self._database.write() as connection:
-                    purged = db_journal.inbox_purge(connection, KEEP_SECONDS, PURGE_SIZE)
+                    purged = db_journal.purge(connection, KEEP_SECONDS, PURGE_SIZE)
             except engine.ERRORS as error:
                 LOG.warning('Old journal rows could not be deleted: %s', engine.brief(error))
                 purged = 0

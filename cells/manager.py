@@ -155,9 +155,16 @@ class OpsManager:
                 self._neighbour(cell.name, cell.is_parent)
                 for cell in (*topology.parents.values(), *topology.children.values())
             ],
-            'journal': db_journal.counts(self._database),
+            'journal': self._journal(),
             'counters': self._stats.snapshot(),
         }
+
+    def _journal(self) -> dict[str, Any]:
+        try:
+            return dict(db_journal.counts(self._database))
+        except engine.ERRORS as error:
+            # Now of all times the rest is wanted.
+            return {'error': 'the database does not answer: %s' % engine.brief(error)}
 
     def _neighbour(self, name: str, is_parent: bool) -> dict[str, Any]:
         link, sighting = self._driver.link(name), self._state.sighting(name)
@@ -210,7 +217,13 @@ class OpsManager:
     @rpc.served
     def sync_status(self, ctxt: context.RequestContext) -> list[dict[str, Any]]:
         """Return the orders to sync that reached this cell, newest first."""
-        return [rows.plain(row) for row in db_sync_requests.sync_request_get_all(self._database)]
+        try:
+            found = db_sync_requests.sync_request_get_all(self._database)
+        except engine.ERRORS as error:
+            if not engine.is_transient(error):
+                raise
+            raise exceptions.DatabaseUnavailable(cell_name=self._state.topology.own_name) from None
+        return [rows.plain(row) for row in found]
 
 
 def _is_absence(failure: messages.Failure) -> bool:

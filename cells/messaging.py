@@ -289,7 +289,7 @@ class MessageRunner:
 
     def _on_receipt(self, message: Message) -> None:
         uuids = message.method_kwargs.get('uuids')
-        if not isinstance(uuids, list) or not all(isinstance(one, str) for one in uuids):
+        if not isinstance(uuids, list) or not all(wire.is_uuid(one) for one in uuids):
             raise exceptions.InvalidMessage(reason='a receipt has no list of uuids')
         assert self._outbox is not None
         assert message.neighbour is not None

@@ -28,7 +28,10 @@ LOG = logging.getLogger(__name__)
 
 #: Most rows that are claimed for a neighbour, and that are handed to its sender, at a time.
 CLAIM_SIZE: Final = 64
-CLAIM_SECONDS: Final = 30.0
+CLAIM_SECONDS: Final = 120.0
+#: A neighbour that was never heard of gets a change again after so long: a plain one has
+#: told its capabilities by then, and is known as such.
+STRANGER_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 1.0
 #: Seconds until a failed row is due again, at first and at most.
 SHORTEST_PAUSE: Final = 0.5
@@ -70,11 +73,18 @@ class Outbox:
         """Begin to send."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Send no more; what is not noted yet is noted."""
+    def hold(self) -> None:
+        """Claim nothing more; what the senders have may still go out."""
         self._stopped.set()
         self.wake()
         self._thread.join(5)
+
+    def finish(self) -> None:
+        """Note what became of what the senders had; call when these have ended."""
+        try:
+            self._note()
+        except engine.ERRORS as error:
+            LOG.warning('What was sent last is not noted: %s', engine.brief(error))
 
     def wake(self) -> None:
         """Look for work now. Any thread."""
@@ -122,14 +132,24 @@ class Outbox:
         try:
             # Rows are locked in one order within a transaction, so each gets its own.
             self._note_ended(ended)
-            for neighbour, uuids in confirmed:
-                with self._database.write() as connection:
-                    db_journal.outbox_confirm(connection, neighbour, uuids)
+            ended = []
+            while confirmed:
+                self._confirm(*confirmed[0])
+                confirmed.pop(0)
         except engine.ERRORS:
             with self._wakeup:
                 self._ended = ended + self._ended
                 self._confirmed = confirmed + self._confirmed
             raise
+
+    def _confirm(self, neighbour: str, uuids: list[str]) -> None:
+        try:
+            with self._database.write() as connection:
+                db_journal.outbox_confirm(connection, neighbour, uuids)
+        except engine.ERRORS as error:
+            if not engine.is_data_error(error):
+                raise
+            LOG.warning('A receipt of cell %s is dropped: %s', neighbour, engine.brief(error))
 
     def _note_ended(self, ended: list[tuple[dict[str, Any], str, Exception | None]]) -> None:
         groups: collections.defaultdict[tuple[bool, int], list[int]] = collections.defaultdict(list)
@@ -185,10 +205,13 @@ class Outbox:
     def _remind(self) -> None:
         for name in db_journal.outbox_due(self._database, db_journal.SENT):
             sighting = self._state.sighting(name)
-            if sighting.protocol < 0:
-                continue  # never heard of: its broker keeps the change
             with self._database.write() as connection:
-                rows = db_journal.outbox_overdue(connection, name, plain=not sighting.is_ours)
-            if rows and sighting.is_ours:
+                rows = db_journal.outbox_overdue(
+                    connection,
+                    name,
+                    plain=sighting.protocol == 0,
+                    older_than=STRANGER_SECONDS if sighting.protocol < 0 else 0,
+                )
+            if rows and sighting.protocol != 0:
                 LOG.info('Cell %s has not confirmed %d changes, sending them again', name, rows)
             self._stats.count('outbox_overdue', rows, neighbour=name)

@@ -8,7 +8,6 @@ syntax needs cannot be part of a name (R11).
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable
 
 SEPARATOR = '!'
 ITEM_SEPARATOR = '@'
@@ -87,11 +86,6 @@ class CellPath:
 @functools.lru_cache(maxsize=4096)
 def _parsed(text: str) -> CellPath:
     return CellPath(tuple(text.split(SEPARATOR)))
-
-
-def path_of(names: Iterable[str]) -> CellPath:
-    """Return the path over these cells."""
-    return CellPath(tuple(names))
 
 
 def with_cell(path: object, item: object) -> str:

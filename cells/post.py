@@ -41,6 +41,7 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds until an answer that could not be sent is tried once more.
 ANSWER_AGAIN: Final = 0.3
+MOST_AGAIN: Final = 1000
 #: Most changes that one receipt confirms.
 RECEIPT_SIZE: Final = 50
 
@@ -66,6 +67,7 @@ class Post:
         self._stats = stats
         self._server = server
         self._max_hop_count = max_hop_count
+        self._later = _Later()
         self._lock = threading.Lock()
         self._receipts: collections.defaultdict[tuple[str, Direction], list[str]] = (
             collections.defaultdict(list)
@@ -179,14 +181,10 @@ class Post:
         def on_sent(error: Exception | None) -> None:
             if error is None:
                 return
-            if again:
-                arguments = (answer, hop, server, False)
-                timer = threading.Timer(ANSWER_AGAIN, self._answer, arguments)
-                timer.daemon = True
-                timer.start()
+            if again and self._later.put(lambda: self._answer(answer, hop, server, False)):
                 return
             self._stats.count('answers_lost', neighbour=hop)
-            LOG.warning('The answer to %s is lost: %s', answer.response_uuid, error)
+            LOG.info('The answer to %s is lost: %s', wire.bare_uuid(answer.response_uuid), error)
 
         self._send(
             hop,
@@ -234,6 +232,39 @@ class Post:
             outgoing.on_sent(error)
         else:
             self._stats.count('messages_sent', neighbour=hop)
+
+
+class _Later:
+    """Does things once more a little later, in one thread, which there is while it is needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: collections.deque[tuple[float, Callable[[], None]]] = collections.deque()
+        self._running = False
+
+    def put(self, action: Callable[[], None]) -> bool:
+        """Take an action; False when too many wait already."""
+        with self._lock:
+            if len(self._waiting) >= MOST_AGAIN:
+                return False
+            self._waiting.append((time.monotonic() + ANSWER_AGAIN, action))
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name='once-more', daemon=True).start()
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._running = False
+                    return
+                due, action = self._waiting.popleft()
+            time.sleep(max(0.0, due - time.monotonic()))
+            try:
+                action()
+            except Exception:  # noqa: BLE001 - one answer must not end the thread of all
+                LOG.exception('An answer could not be sent once more')
 
 
 def _unreachable(hop: str, error: Exception) -> Failure:

@@ -7,6 +7,7 @@ when all have answered or when its time is over, and it is this cell's
 """
 
 import concurrent.futures
+import inspect
 import logging
 import math
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cells import context, deadlines, exceptions, remote_errors, replies, routing, wire
+from cells.db import engine
 from cells.messages import (
     BroadcastMessage,
     Failure,
@@ -70,6 +72,10 @@ class Questions:
             handler_threads, thread_name_prefix='handler'
         )
         self._room = threading.BoundedSemaphore(handler_threads * QUEUED_PER_THREAD)
+        self._signatures = {name: inspect.signature(one) for name, one in handlers.items()}
+        self._database_away = False
+        self._busy = 0
+        self._busy_lock = threading.Lock()
         self._clock = _Clock(self._pending)
 
     def start(self) -> None:
@@ -79,7 +85,7 @@ class Questions:
     def drain(self, seconds: float) -> None:
         """Wait for the answers that are waited for; after ``seconds``, go on with what is there."""
         until = time.monotonic() + seconds
-        while len(self._pending) and time.monotonic() < until:
+        while (len(self._pending) or self._busy) and time.monotonic() < until:
             time.sleep(0.02)
         self._pending.expire(math.inf)
 
@@ -99,10 +105,7 @@ class Questions:
             return Response(target, failure=remote_errors.failure_of(error))
         if hop is None:
             return self._own_answer(message)
-        parts = self._ask(message, (hop,))
-        if parts is None:
-            return Response(target, failure=self._overload(message))
-        part = parts[hop]
+        part = self._ask(message, (hop,))[hop]
         return part[0] if part else Response(target, failure=self._timeout(message, target))
 
     def ask_all(self, message: BroadcastMessage) -> list[Response]:
@@ -126,24 +129,27 @@ class Questions:
         message: Message,
         hops: Sequence[str],
         meanwhile: Callable[[], None] = lambda: None,
-    ) -> replies.Parts | None:
-        """Send a question and wait; None when too many threads wait for such a neighbour."""
-        if not self._waiting.enter(hops):
-            return None
+    ) -> replies.Parts:
+        """Send a question to some neighbours and wait for their answers."""
+        admitted = self._waiting.enter(hops)
         try:
             waiter = _Waiter()
             deadline = time.monotonic() + self._call_timeout
             if hops:
                 self._pending.expect(message.uuid, hops, deadline, waiter.complete)
             for hop in hops:
-                self._send(message, hop, self._call_timeout)
+                if hop in admitted:
+                    self._send(message, hop, self._call_timeout)
+                else:
+                    busy = Response(_path_of(message, hop), failure=self._overload(message, hop))
+                    self._pending.put(message.uuid, hop, (busy,))
             meanwhile()
             if hops and not waiter.wait(deadline - time.monotonic()):
                 self._pending.give_up(message.uuid)
                 waiter.wait(1)
             return waiter.parts
         finally:
-            self._waiting.leave(hops)
+            self._waiting.leave(admitted)
 
     # -- for neighbours --
 
@@ -245,6 +251,9 @@ class Questions:
                 self._post.reply(message, [failed])
             return
 
+        with self._busy_lock:
+            self._busy += 1
+
         def run() -> None:
             try:
                 work()
@@ -252,6 +261,8 @@ class Questions:
                 LOG.exception('%s %s could not be answered', message.method_name, message.uuid)
             finally:
                 self._room.release()
+                with self._busy_lock:
+                    self._busy -= 1
 
         self._pool.submit(run)
 
@@ -260,7 +271,7 @@ class Questions:
         ctxt = context.RequestContext.from_wire(message.ctxt)
         try:
             kwargs = objects_base.transform(message.method_kwargs, objects_base.from_primitive)
-            value = self._handlers[message.method_name](ctxt, **kwargs)
+            value = self._run(message.method_name, ctxt, kwargs)
             return Response(own, objects_base.to_primitive(value))
         except exceptions.WireError as error:
             return Response(own, failure=remote_errors.failure_of(error))
@@ -274,6 +285,26 @@ class Questions:
             )
             self._stats.count('handlers_failed', operation=message.method_name)
             return Response(own, failure=remote_errors.failure_of(error))
+
+    def _run(self, name: str, ctxt: context.RequestContext, kwargs: Mapping[str, Any]) -> Any:
+        handler = self._handlers[name]
+        try:
+            self._signatures[name].bind(ctxt, **kwargs)
+        except TypeError as error:
+            raise exceptions.Invalid(reason='%s: %s' % (name, error)) from None
+        try:
+            value = handler(ctxt, **kwargs)
+        except engine.ERRORS as error:
+            if not engine.is_transient(error):
+                raise
+            if not self._database_away:
+                LOG.warning('The database does not answer questions: %s', engine.brief(error))
+            self._database_away = True
+            raise exceptions.DatabaseUnavailable(cell_name=self._state.topology.own_name) from None
+        if self._database_away:
+            LOG.info('The database answers questions again')
+        self._database_away = False
+        return value
 
     def _broadcast_hops(self, message: BroadcastMessage) -> routing.BroadcastHops:
         return routing.broadcast_hops(message, self._state.topology.neighbours, self._max_hop_count)
@@ -303,11 +334,15 @@ class Questions:
         LOG.warning('%s', error)
         return remote_errors.failure_of(error)
 
-    def _overload(self, message: Message) -> Failure:
-        self._stats.count('calls_refused', operation=message.method_name)
+    def _overload(self, message: Message, hop: str) -> Failure:
+        self._stats.count('calls_refused', neighbour=hop)
+        path = _path_of(message, hop)
         error = exceptions.CellTimeout(
-            'Too many calls wait for the next cell already; %s was not sent' % message.method_name
+            'Too many calls wait for cell %s already; %s was not sent to it'
+            % (path, message.method_name),
+            cell_name=path,
         )
+        LOG.warning('%s', error)
         return remote_errors.failure_of(error)
 
 
@@ -338,13 +373,13 @@ class _Waiting:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
 
-    def enter(self, names: Sequence[str]) -> bool:
+    def enter(self, names: Sequence[str]) -> Sequence[str]:
+        """Return those of the names that one more thread may wait for."""
         with self._lock:
-            if any(self._counts.get(name, 0) >= self._most for name in names):
-                return False
-            for name in names:
+            admitted = [name for name in names if self._counts.get(name, 0) < self._most]
+            for name in admitted:
                 self._counts[name] = self._counts.get(name, 0) + 1
-            return True
+            return admitted
 
     def leave(self, names: Sequence[str]) -> None:
         with self._lock:

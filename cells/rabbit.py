@@ -255,6 +255,7 @@ def listen(
     *,
     prefetch: int,
     queue_type: str | None,
+    worker: str,
     server_queue: bool = True,
 ) -> driver_base.Listener:
     """Declare the queues of a server and return what reads them.
@@ -262,6 +263,8 @@ def listen(
     :param prefetch: how many messages may be unsettled at a time.
     :param queue_type: of the queue that is shared under ``target.topic``: 'quorum' or
         'classic'; None for no such queue.
+    :param worker: the name of this worker, the same after a restart, so that its queue for
+        fan-outs is found again and none is left behind.
     :param server_queue: whether to have a queue for ``target.server`` alone.
     :returns: a listener, to be started with a callback. Of another transport than
         RabbitMQ it is that transport's own, which has nothing to settle.
@@ -289,7 +292,7 @@ def listen(
         name = '%s.%s' % (target.topic, target.server)
         consumers.append(_own_queue(connection, exchange, name, name, listener))
     fanout = _fanout_exchange(connection, target.topic)
-    name = '%s_%s' % (fanout.name, uuid.uuid4().hex)
+    name = '%s_%s' % (fanout.name, worker)
     consumers.append(_own_queue(connection, fanout, name, target.topic, listener))
     try:
         for consumer in consumers:
@@ -382,6 +385,7 @@ class LateAckServer(rpc_server.RPCServer):
         *,
         prefetch: int,
         queue_type: str,
+        worker: str,
         delivery_id_key: str,
     ) -> None:
         super().__init__(transport, target, dispatcher, executor)
@@ -390,11 +394,16 @@ class LateAckServer(rpc_server.RPCServer):
         self._executor_cls = concurrent.futures.ThreadPoolExecutor
         self._prefetch = prefetch
         self._queue_type = queue_type
+        self._worker = worker
         self._delivery_id_key = delivery_id_key
 
     def _create_listener(self) -> driver_base.Listener:
         return listen(
-            self.transport, self._target, prefetch=self._prefetch, queue_type=self._queue_type
+            self.transport,
+            self._target,
+            prefetch=self._prefetch,
+            queue_type=self._queue_type,
+            worker=self._worker,
         )
 
     def _on_incoming(self, incoming: list[Any]) -> None:

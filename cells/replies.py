@@ -14,7 +14,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from cells.messages import Failure, Response
+from cells.messages import Response
 
 #: neighbour -> what it answered, None for the silent
 Parts = Mapping[str, 'tuple[Response, ...] | None']
@@ -80,10 +80,6 @@ class PendingReplies:
             del self._pending[uuid]
         pending.on_complete(pending.parts)
         return True
-
-    def fail(self, uuid: str, neighbour: str, cell_name: str, failure: Failure) -> bool:
-        """Take it that a neighbour will not answer, and why."""
-        return self.put(uuid, neighbour, (Response(cell_name, failure=failure),))
 
     def give_up(self, uuid: str) -> None:
         """Complete a question with what has come so far; nothing when it is complete."""

@@ -1,6 +1,7 @@
 """oslo.messaging as this project uses it: transports, clients, servers, the serialiser."""
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,8 +26,8 @@ SEND_ERRORS: Final = (
     oslo_messaging.MessagingException,
     OSError,
     rabbit.kombu.exceptions.KombuError,
-    rabbit.kombu.exceptions.OperationalError,
 )
+KombuError: Final = rabbit.kombu.exceptions.KombuError
 
 
 def prepare(conf: cfg.ConfigOpts) -> None:
@@ -53,6 +54,7 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
     except (
         oslo_messaging.InvalidTransportURL,
         oslo_messaging.DriverLoadFailure,
+        ImportError,
         ValueError,
     ) as error:
         raise exceptions.ConfigurationError(
@@ -124,6 +126,7 @@ def get_server(
     *,
     prefetch: int,
     queue_type: str,
+    worker: str,
 ) -> Any:
     """Return an RPC server that acknowledges late and offers only exposed methods."""
     return oslo_messaging.get_rpc_server(
@@ -136,6 +139,7 @@ def get_server(
             rabbit.LateAckServer,
             prefetch=prefetch,
             queue_type=queue_type,
+            worker=worker,
             delivery_id_key=context.DELIVERY_ID,
         ),
     )
@@ -148,10 +152,16 @@ def served(method: Callable[..., Any]) -> Callable[..., Any]:
     contract are logged here with theirs, under the request id.
     """
 
+    signature = inspect.signature(method)
+
     @oslo_messaging.expose
     @functools.wraps(method)
     def endpoint(self: Any, ctxt: context.RequestContext, **kwargs: Any) -> Any:
         try:
+            try:
+                signature.bind(self, ctxt, **kwargs)
+            except TypeError as error:
+                raise exceptions.Invalid(reason='%s: %s' % (method.__name__, error)) from None
             return method(self, ctxt, **kwargs)
         except exceptions.JournalUnavailable:
             raise

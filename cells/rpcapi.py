@@ -14,8 +14,9 @@ a cast returns when the broker has it.
 This is a library: it loads no database and no eventlet and patches nothing.
 """
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import oslo_messaging
@@ -33,6 +34,17 @@ TRANSPORT_SECONDS = 5
 SEND_RETRIES = 3
 #: How long a cast is repeated that no queue takes, as in a restart of the broker.
 UNROUTABLE_SECONDS = 30
+
+
+@contextlib.contextmanager
+def _translated(method: str) -> Iterator[None]:
+    """Raise oslo.messaging's error where a first connection lets that of kombu through."""
+    try:
+        yield
+    except rpc.KombuError as error:
+        raise oslo_messaging.MessageDeliveryFailure(
+            'The message bus could not be reached; %s was not sent: %s' % (method, error)
+        ) from None
 
 
 class _Client:
@@ -88,7 +100,8 @@ class _Client:
                 % (self._timeout, method)
             )
         try:
-            return client.call(ctxt, method, **kwargs)
+            with _translated(method):
+                return client.call(ctxt, method, **kwargs)
         except oslo_messaging.RemoteError as error:
             raise remote_errors.rebuild(error.exc_type, error.value) from None
 
@@ -108,7 +121,7 @@ class _Client:
             stop=tenacity.stop_after_delay(UNROUTABLE_SECONDS),
             reraise=True,
         )
-        with caster.attempts() as client:
+        with caster.attempts() as client, _translated(method):
             retrying(client.cast, ctxt, method, **kwargs)
 
 

@@ -191,11 +191,17 @@ def decode(text: str) -> Message:
         'max_hop_count': _typed(envelope, 'max_hop_count', int, None),
         'extension': _extension(envelope.get(EXTENSION_KEY)),
     }
-    for key, most in (('uuid', MAX_UUID_LENGTH), ('method_name', MAX_NAME_LENGTH)):
-        if not 0 < len(fields[key]) <= most:
-            raise exceptions.InvalidMessage(
-                reason='%s has %d characters, 1 to %d are allowed' % (key, len(fields[key]), most)
-            )
+    if not is_uuid(fields['uuid']):
+        raise exceptions.InvalidMessage(
+            reason='uuid is %.40r..., not 1 to %d printable characters'
+            % (fields['uuid'], MAX_UUID_LENGTH)
+        )
+    name = fields['method_name']
+    if not (0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()):
+        raise exceptions.InvalidMessage(
+            reason='method_name is %.40r..., not 1 to %d printable characters'
+            % (name, MAX_NAME_LENGTH)
+        )
     if cls is not messages.BroadcastMessage:
         fields['target_cell'] = _path(envelope, 'target_cell')
     if cls is messages.ResponseMessage:
@@ -204,6 +210,11 @@ def decode(text: str) -> Message:
     if envelope.keys() - known:
         fields['unknown'] = {key: envelope[key] for key in envelope if key not in known}
     return cls(**fields)
+
+
+def is_uuid(value: Any) -> bool:
+    """Tell whether a value can be the uuid of a message: any text, as long as it is short."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_UUID_LENGTH and value.isprintable()
 
 
 def _check_depth(envelope: dict[str, Any]) -> None:

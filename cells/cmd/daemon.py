@@ -6,7 +6,7 @@ from oslo_config import cfg
 from oslo_log import log
 from oslo_service import service as oslo_service
 
-from cells import cell, exceptions, paths, rpc, service
+from cells import cell, exceptions, paths, rpc, service, slots
 from cells import conf as cells_conf
 from cells.db import engine, migration
 from cells.drivers import settings
@@ -48,10 +48,11 @@ def check(conf: cfg.ConfigOpts) -> None:
     except engine.ERRORS as error:
         if not engine.is_transient(error):
             raise exceptions.ConfigurationError(
-                reason='[database] connection cannot be used: %s' % error
+                reason='[database] connection cannot be used: %s' % engine.brief(error)
             ) from None
     finally:
         database.dispose()
+    slots.WorkerSlot.take(conf.state_path).release()
 
 
 def _check_values(conf: cfg.ConfigOpts) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import oslo_messaging
 from cliff import app, command, commandmanager, lister
 from oslo_config import cfg
 
@@ -157,10 +158,15 @@ class CellList(_Command, lister.Lister):
 
 
 def _check_url(url: str) -> None:
-    scheme, sign, rest = url.partition('://')
-    if not sign or not scheme or (scheme == 'rabbit' and not first_host(url)):
+    scheme, _, _ = url.partition('://')
+    try:
+        good = scheme == 'fake' or (scheme in ('rabbit', 'amqp') and first_host(url) is not None)
+    except (oslo_messaging.InvalidTransportURL, ValueError):
+        good = False  # what the parser says may show a piece of the password
+    if not good:
         raise ValueError(
-            'the transport URL has not the form rabbit://user:password@host:port/virtual_host'
+            'the transport URL has not the form rabbit://user:password@host:port/virtual_host; '
+            'signs such as / and @ in a password are to be quoted (%2F, %40)'
         )
 
 

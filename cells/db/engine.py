@@ -7,6 +7,7 @@ the others come from oslo.db. All errors are those of ``oslo_db.exception``.
 """
 
 import contextlib
+import pathlib
 import threading
 from collections.abc import Iterator
 from typing import Any, Final
@@ -27,14 +28,14 @@ ERRORS: Final = (
 
 _TRANSIENT: Final = (db_exc.DBConnectionError, db_exc.DBDeadlock, sa.exc.TimeoutError)
 
-#: SQLite: busy, locked, I/O error, full, cannot open.
-_SQLITE_CODES: Final = frozenset((5, 6, 10, 13, 14))
-#: MySQL: too many connections, shutdown, network, lock wait, deadlock, away, lost.
+#: SQLite: busy, locked, read-only, I/O error, full, cannot open.
+_SQLITE_CODES: Final = frozenset((5, 6, 8, 10, 13, 14))
+#: MySQL: too many connections, shutdown, network, lock wait, deadlock, read-only, away, lost.
 _MYSQL_CODES: Final = frozenset(
-    (1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1927, 2002, 2003, 2006, 2013, 2055)
+    (1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1836, 1927, 2002, 2003, 2006, 2013, 2055)
 )
-#: PostgreSQL: connection, resources, intervention, rollback, lock not available.
-_POSTGRESQL_CLASSES: Final = ('08', '53', '57', '40', '55P03')
+#: PostgreSQL: connection, resources, intervention, rollback, lock not available, read-only.
+_POSTGRESQL_CLASSES: Final = ('08', '53', '57', '40', '55P03', '25006')
 
 SQLITE_BUSY_SECONDS: Final = 5
 
@@ -56,6 +57,14 @@ def is_transient(error: BaseException) -> bool:
             return isinstance(inner, sa.exc.OperationalError | sa.exc.InterfaceError)
         return original.pgcode.startswith(_POSTGRESQL_CLASSES)
     return bool(original.args) and original.args[0] in _MYSQL_CODES
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Tell whether a database refused values, and will refuse them however often they come."""
+    if isinstance(error, db_exc.DBDataError | db_exc.DBInvalidUnicodeParameter):
+        return True
+    inner = getattr(error, 'inner_exception', None) or error
+    return isinstance(inner, sa.exc.DataError | sa.exc.IntegrityError | ValueError)
 
 
 def is_deadlock(error: BaseException) -> bool:
@@ -89,6 +98,22 @@ def _now_postgresql(element: Any, compiler: Any, **kwargs: Any) -> str:
 @compiler.compiles(now, 'mariadb')
 def _now_mysql(element: Any, compiler: Any, **kwargs: Any) -> str:
     return "(timestampdiff(microsecond, '1970-01-01', utc_timestamp(6)) / 1000000.0)"
+
+
+def fault(url: str) -> str | None:
+    """Return what is wrong with a URL as far as can be told without using it; no password."""
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return 'cannot be used: it is not an SQLAlchemy URL; signs in a password are to be quoted'
+    try:
+        parsed.get_dialect()
+    except (sa.exc.ArgumentError, ImportError):
+        return 'cannot be used: there is no dialect %s' % parsed.drivername
+    path = parsed.database if parsed.drivername.startswith('sqlite') else None
+    if path and path != ':memory:' and not pathlib.Path(path).parent.is_dir():
+        return 'cannot be used: there is no directory %s' % pathlib.Path(path).parent
+    return None
 
 
 class Database:

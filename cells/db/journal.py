@@ -44,6 +44,15 @@ def inbox_accept(connection: sa.Connection, rows: Iterable[tuple[str, str, str]]
     )
 
 
+def inbox_remember(connection: sa.Connection, uuids: Sequence[str], older_than: float) -> None:
+    """Keep on knowing changes that are done and still come again."""
+    connection.execute(
+        sa.update(models.Inbox)
+        .where(_IN.uuid.in_(uuids), _IN.state == DONE, _IN.ended_at < engine.now() - older_than)
+        .values(ended_at=engine.now())
+    )
+
+
 def inbox_claim(
     connection: sa.Connection, worker: str, seconds: float, limit: int
 ) -> list[dict[str, Any]]:
@@ -87,17 +96,6 @@ def inbox_end(
     return bool(result.rowcount)
 
 
-def inbox_release(
-    connection: sa.Connection, row_id: int, worker: str, delay: float, reason: str
-) -> None:
-    """Give a change back, to be tried again after ``delay`` seconds."""
-    connection.execute(
-        sa.update(models.Inbox)
-        .where(_IN.id == row_id, _IN.state == CLAIMED, _IN.claimed_by == worker)
-        .values(state=RECEIVED, claimed_until=engine.now() + delay, reason=reason)
-    )
-
-
 def release_all(connection: sa.Connection, worker: str) -> None:
     """Free what an earlier process in this worker's slot had claimed."""
     for model, columns, claimed in (
@@ -109,19 +107,24 @@ def release_all(connection: sa.Connection, worker: str) -> None:
         )
 
 
-def inbox_purge(connection: sa.Connection, older_than: float, limit: int) -> int:
-    """Delete changes that ended that many seconds ago, some at a time; return how many."""
-    old = [
-        row[0]
-        for row in connection.execute(
-            sa.select(_IN.id)
-            .where(_IN.state == DONE, _IN.ended_at < engine.now() - older_than)
-            .limit(limit)
-        )
-    ]
-    if old:
-        connection.execute(sa.delete(models.Inbox).where(_IN.id.in_(old)))
-    return len(old)
+def purge(connection: sa.Connection, older_than: float, limit: int) -> int:
+    """Delete what ended that many seconds ago, some at a time; return how many rows.
+
+    Failed changes are kept ten times as long, for people to look at.
+    """
+    before = engine.now() - older_than
+    long_before = engine.now() - older_than * 10
+    purged = 0
+    for model, columns, over in (
+        (models.Inbox, _IN, sa.and_(_IN.state == DONE, _IN.ended_at < before)),
+        (models.Inbox, _IN, sa.and_(_IN.state == FAILED, _IN.ended_at < long_before)),
+        (models.Outbox, _OUT, sa.and_(_OUT.state == UNCONFIRMED, _OUT.sent_at < before)),
+    ):
+        old = [row[0] for row in connection.execute(sa.select(columns.id).where(over).limit(limit))]
+        if old:
+            connection.execute(sa.delete(model).where(columns.id.in_(old)))
+        purged += len(old)
+    return purged
 
 
 def outbox_add(connection: sa.Connection, rows: Iterable[tuple[str, str, str, str]]) -> None:
@@ -206,11 +209,15 @@ def outbox_confirm(connection: sa.Connection, neighbour: str, uuids: Sequence[st
     return len(ids)
 
 
-def outbox_overdue(connection: sa.Connection, neighbour: str, plain: bool) -> int:
+def outbox_overdue(
+    connection: sa.Connection, neighbour: str, plain: bool, older_than: float = 0
+) -> int:
     """Deal with what was sent and never confirmed; return how many rows that is.
 
     One of our cells gets it again, it drops what it has. A plain one cannot
     confirm and must not get it twice: it is kept as sent, unconfirmed.
+
+    :param older_than: leave alone what was sent less than so many seconds ago.
     """
     return _change(
         connection,

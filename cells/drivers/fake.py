@@ -205,7 +205,9 @@ def _deliverer(name: str, address: str) -> Callable[[base.Outgoing], None]:
     def deliver(outgoing: base.Outgoing) -> None:
         try:
             _BUS.deliver(address, outgoing)
-        except LookupError:
+        except LookupError as error:
+            if outgoing.server is not None:
+                raise exceptions.Unroutable(cell_name=name, reason=str(error)) from None
             raise exceptions.NotSent(
                 cell_name=name, reason='no nova-cells listens on its message bus'
             ) from None

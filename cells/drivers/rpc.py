@@ -64,6 +64,7 @@ class RPCDriver(base.CellsDriver):
                 prefetch=self._settings.prefetch,
                 # An answer is worth as much as who waits for it: it need not outlive a broker.
                 queue_type='classic' if answers else self._settings.queue_type,
+                worker=self._settings.server,
                 server_queue=answers,
             )
             self._listeners[kind] = listener
@@ -151,6 +152,10 @@ class _Link:
                 # Perhaps only this connection is dead, from a restart of the broker.
                 self._cast(outgoing)
         except oslo_messaging.MessageUndeliverable:
+            if outgoing.server is not None:
+                raise exceptions.Unroutable(
+                    cell_name=self._name, reason='worker %s is not there' % outgoing.server
+                ) from None
             raise exceptions.NotSent(
                 cell_name=self._name, reason='no nova-cells listens on its message bus'
             ) from None

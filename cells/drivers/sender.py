@@ -103,6 +103,8 @@ class Sender:
     def _send(self, outgoing: Outgoing) -> None:
         try:
             self._deliver(outgoing)
+        except exceptions.Unroutable as error:
+            self._end(outgoing, error)  # says nothing about the link
         except exceptions.NotSent as error:
             self._went_down(error)
             self._end(outgoing, error)

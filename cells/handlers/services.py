@@ -25,6 +25,8 @@ class ServiceHandlers:
         :param filters: ``disabled`` and other attributes, each with the value it must have.
         :raises Invalid: a filter is not an attribute of a service.
         """
+        if filters is not None and not isinstance(filters, Mapping):
+            raise exceptions.Invalid(reason='filters is %.60r, not an object' % (filters,))
         wanted = dict(filters or {})
         unknown = set(wanted) - set(service.Service.fields)
         if unknown:

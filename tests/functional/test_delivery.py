@@ -177,6 +177,21 @@ def stop_database(server, rabbit, postgresql, casting) -> None:
     postgresql.start()
 
 
+def read_only(server, rabbit, postgresql, casting) -> None:
+    """Make the database read-only for three seconds, as a failover does."""
+    admin = sa.create_engine(postgresql.url('postgres'), isolation_level='AUTOCOMMIT')
+    casting.reached(CASTS // 4)
+    for setting in ('on', 'off'):
+        with admin.connect() as connection:
+            for statement in (
+                'ALTER SYSTEM SET default_transaction_read_only = %s' % setting,
+                'SELECT pg_reload_conf()',
+            ):
+                connection.execute(sa.text(statement))
+        time.sleep(3)
+    admin.dispose()
+
+
 def everything(server, rabbit, postgresql, casting) -> None:
     """All of it in one run."""
     kill(server, rabbit, postgresql, casting)
@@ -197,7 +212,9 @@ def count_missing(server, casting, seconds: float) -> set[str]:
 FAULTS = [kill, restart_broker, stop_database]
 
 
-@pytest.mark.parametrize('fault', [*FAULTS, everything], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    'fault', [*FAULTS, read_only, everything], ids=lambda fault: fault.__name__
+)
 def test_r16_every_cast_is_executed_and_none_twice(fault, rabbit, postgresql, workdir):
     server = Ours(rabbit, postgresql, workdir, 'ours_' + fault.__name__)
     try:
@@ -228,7 +245,15 @@ def test_a_stock_server_loses_casts_to_the_same_fault(fault, rabbit, postgresql,
     assert missing, 'the fault does no harm, so surviving it shows nothing'
 
 
-def test_an_api_service_is_told_when_its_broker_stays_away(rabbit, workdir):
+def test_an_api_service_is_told_when_its_broker_is_away():
+    conf = deploy_conf('rabbit://nova:secret@127.0.0.1:1/x')
+    api = rpcapi.CellsAPI.from_conf(conf)
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure, match='not sent') as raised:
+        api.sync_instances(deploy.admin(), 'p1')
+    assert 'secret' not in str(raised.value)
+
+
+def test_an_api_service_is_told_when_no_daemon_listens(rabbit):
     rabbit.add_vhost('nobody')
     conf = deploy_conf(rabbit.url('nobody'))
     # Nobody listens: the cast is unroutable for as long as the client is ready to repeat it.

@@ -33,7 +33,9 @@ NAMES = st.text(
     max_size=12,
 )
 
-PATHS = st.lists(NAMES, min_size=1, max_size=6, unique=True).map(paths.path_of)
+PATHS = st.lists(NAMES, min_size=1, max_size=6, unique=True).map(
+    lambda names: paths.CellPath(tuple(names))
+)
 
 
 def message(

@@ -41,7 +41,7 @@ def test_r11_a_name_that_would_break_a_path_is_refused(name):
 
 def test_a_path_has_at_least_one_cell():
     with pytest.raises(ValueError, match='at least one'):
-        paths.path_of([])
+        paths.CellPath(())
 
 
 @pytest.mark.parametrize('text', [None, 7, ['api'], '', '!', 'api!', '!api', 'api!!leaf', 'api@x'])

@@ -66,7 +66,7 @@ def test_giving_up_twice_completes_once(pending, completed):
 
 def test_a_neighbour_that_cannot_be_asked_counts_as_answered(pending, completed):
     failure = Failure('CellTimeout', 'nova.exception', 'cannot be reached')
-    assert pending.fail('q', 'a', 'api!a', failure)
+    assert pending.put('q', 'a', (Response('api!a', failure=failure),))
     pending.put('q', 'b', B)
     assert completed == [{'a': (Response('api!a', failure=failure),), 'b': B}]
 

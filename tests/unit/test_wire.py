@@ -42,7 +42,9 @@ KNOWN_KEYS = {wire.EXTENSION_KEY}.union(*(envelope for envelope in envelopes().v
 
 COMMON = {
     'ctxt': builders.JSON_OBJECTS,
-    'method_name': builders.TEXT.filter(lambda text: 0 < len(text) <= wire.MAX_NAME_LENGTH),
+    'method_name': builders.TEXT.filter(
+        lambda text: 0 < len(text) <= wire.MAX_NAME_LENGTH and text.isprintable()
+    ),
     'method_kwargs': builders.JSON_OBJECTS,
     'direction': st.sampled_from(Direction),
     'need_response': st.booleans(),

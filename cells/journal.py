@@ -265,6 +265,10 @@ class Journal:
             except engine.ERRORS as error:
                 patience.wait(error)
                 continue
+            except Exception:  # noqa: BLE001 - without this thread no change is carried out
+                LOG.exception('The journal met what it does not know, going on')
+                self._stopped.wait(POLL_SECONDS)
+                continue
             patience.succeeded()
             for row in rows:
                 self._carry_out(row, patience)

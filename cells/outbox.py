@@ -120,6 +120,9 @@ class Outbox:
                 if self._stopped.is_set():
                     return
                 patience.wait(error)
+            except Exception:  # noqa: BLE001 - without this thread no change leaves the cell
+                LOG.exception('The outbox met what it does not know, going on')
+                self._stopped.wait(POLL_SECONDS)
             else:
                 patience.succeeded()
 

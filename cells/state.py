@@ -58,8 +58,15 @@ class CellState:
 
 
 def first_host(transport_url: str) -> Any:
-    """Return the first broker host of a URL (hostname, port, username), None for none."""
-    url = messaging_transport.TransportURL.parse(cfg.ConfigOpts(), transport_url)
+    """Return the first broker host of a URL (hostname, port, username), None for none.
+
+    :raises ValueError: it is no transport URL. What the parser says is not passed on: it
+        may show a piece of the password.
+    """
+    try:
+        url = messaging_transport.TransportURL.parse(cfg.ConfigOpts(), transport_url)
+    except (oslo_messaging.InvalidTransportURL, ValueError):
+        raise ValueError('not a transport URL') from None
     return url.hosts[0] if url.hosts else None
 
 
@@ -103,8 +110,7 @@ def topology_of(own_name: str, rows: list[dict[str, Any]]) -> Topology:
             raise ValueError('neighbour %s has no transport_url' % name)
         try:
             first_host(row['transport_url'])
-        except (oslo_messaging.InvalidTransportURL, ValueError):
-            # Not shown, as it holds a password.
+        except ValueError:
             raise ValueError('neighbour %s: its transport_url is not one' % name) from None
         (parents if row['is_parent'] else children)[name] = CellState(
             name,

@@ -5,10 +5,10 @@ from cells.cmd import concurrency
 
 def main() -> int:
     """Serve until told to stop; return the exit code (0 stopped, 1 cannot run, 2 bad usage)."""
-    concurrency.choose()
+    chosen = concurrency.choose()
     from cells.cmd import daemon  # noqa: PLC0415 - all else must come after the patching
 
-    return daemon.run()
+    return daemon.run(chosen)
 
 
 if __name__ == '__main__':

@@ -1,15 +1,24 @@
 """What nova-cells does once the kind of concurrency is settled."""
 
+import logging
 import sys
+from typing import Final
 
+import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_log import log
 from oslo_service import service as oslo_service
 
 from cells import cell, exceptions, paths, rpc, service, slots
 from cells import conf as cells_conf
+from cells.cmd.concurrency import VARIABLE
 from cells.db import engine, migration
 from cells.drivers import settings
+
+LOG = logging.getLogger(__name__)
+
+#: Database drivers that let other green threads run meanwhile.
+YIELDING_DRIVERS: Final = ('pymysql', 'psycopg2')
 
 CLI_OPTS = [
     cfg.IntOpt('workers', min=1, help='Number of worker processes, before [cells] workers.'),
@@ -66,8 +75,30 @@ def _check_values(conf: cfg.ConfigOpts) -> None:
                 raise exceptions.ConfigurationError(reason='[%s] %s' % (group, error)) from None
 
 
-def run() -> int:
-    """Run the daemon and return its exit code."""
+def _advise(conf: cfg.ConfigOpts, workers: int, concurrency: str) -> None:
+    """Say what works but not well."""
+    driver = sa.make_url(cell.connection(conf)).get_driver_name()
+    if driver == 'pysqlite' and workers > 1:
+        LOG.warning(
+            '%d workers share an SQLite database and take turns at writing; PostgreSQL or '
+            'MariaDB serve several workers better',
+            workers,
+        )
+    if concurrency == 'eventlet' and driver not in YIELDING_DRIVERS:
+        LOG.warning(
+            'Under eventlet every statement of the database driver %s stops the whole worker; '
+            'use %s, or %s=threading',
+            driver,
+            ' or '.join(YIELDING_DRIVERS),
+            VARIABLE,
+        )
+
+
+def run(concurrency: str) -> int:
+    """Run the daemon and return its exit code.
+
+    :param concurrency: eventlet or threading, as chosen.
+    """
     try:
         conf = read_conf()
     except cfg.Error as error:
@@ -80,6 +111,7 @@ def run() -> int:
         sys.stderr.write('nova-cells: %s\n' % error)
         return 1
     workers = conf.workers or conf.cells.workers
+    _advise(conf, workers, concurrency)
     launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
     launcher.launch_service(service.CellsService(conf), workers=workers)
     launcher.wait()

@@ -14,7 +14,7 @@ import oslo_messaging
 import pytest
 
 from cells import exceptions, rpc
-from cells.db import services, task_log
+from cells.db import neighbours, services, task_log
 from tests import deploy
 from tests.conftest import open_directory
 
@@ -318,3 +318,26 @@ def test_x6_logs_have_the_traceback_and_answers_do_not(tree, api, ctxt):
     with pytest.raises(exceptions.Invalid) as raised:
         api.task_log_get_all(ctxt, 'audit', 'yesterday', END, host='api!mid!leaf')
     assert 'File "' not in str(raised.value)
+
+
+def test_a_new_neighbour_is_seen_at_once_on_sighup(tree, ctxt):
+    values = {
+        'name': 'newcomer',
+        'transport_url': tree['leaf2'].transport_url.replace('leaf2', 'newcomer'),
+        'is_parent': False,
+    }
+    neighbours.cell_create(tree['leaf2'].database(), values)
+    process = tree['leaf2'].process
+    assert process is not None
+    process.send_signal(signal.SIGHUP)
+
+    def seen() -> bool:
+        # Each of the two workers answers some of the calls.
+        try:
+            answers = [tree.api('leaf2').get_cell_info_for_neighbors(ctxt) for _ in range(4)]
+        except oslo_messaging.MessagingTimeout:
+            return False
+        return all('newcomer' in {one['name'] for one in answer} for answer in answers)
+
+    deploy.wait_until(seen, 20, 'the newcomer is seen')
+    assert process.poll() is None

@@ -90,29 +90,48 @@ def test_an_unknown_kind_of_concurrency_is_refused():
     assert 'eventlet or threading' in refused.stderr
 
 
-@pytest.mark.parametrize('concurrency', ['threading', 'eventlet'])
-def test_a_daemon_waits_for_a_broker_says_so_and_can_be_stopped(conf_file, workdir, concurrency):
-    path = conf_file()
-    migration.sync(engine.Database('sqlite:///%s' % (workdir / 'cells.sqlite')))
-    with open(workdir / 'log', 'w') as log:
-        process = subprocess.Popen(
-            [str(deploy.BIN / 'nova-cells'), '--config-file', path],
-            stderr=log,
-            stdout=log,
-            env={**os.environ, 'CELLS_CONCURRENCY': concurrency},
-        )
-    try:
-        deploy.wait_until(
-            lambda: 'Connection failed' in (workdir / 'log').read_text(), 30, 'it says so'
-        )
-        assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-    finally:
+@pytest.fixture
+def daemon(conf_file, workdir):
+    """Start a daemon whose broker is away, and give it with a function that reads its log."""
+    processes = []
+
+    def start(concurrency: str, cells: str = ''):
+        path = conf_file(cells=cells)
+        migration.sync(engine.Database('sqlite:///%s' % (workdir / 'cells.sqlite')))
+        with open(workdir / 'log', 'w') as log:
+            process = subprocess.Popen(
+                [str(deploy.BIN / 'nova-cells'), '--config-file', path],
+                stderr=log,
+                stdout=log,
+                env={**os.environ, 'CELLS_CONCURRENCY': concurrency},
+            )
+        processes.append(process)
+        return process, (workdir / 'log').read_text
+
+    yield start
+    for process in processes:
         process.kill()
-    shown = (workdir / 'log').read_text()
-    assert SECRET not in shown
-    assert 'Traceback' not in shown
+        process.wait()
+
+
+@pytest.mark.parametrize('concurrency', ['threading', 'eventlet'])
+def test_a_daemon_waits_for_a_broker_says_so_and_can_be_stopped(daemon, concurrency):
+    process, log = daemon(concurrency)
+    deploy.wait_until(lambda: 'Connection failed' in log(), 30, 'it says so')
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert SECRET not in log()
+    assert 'Traceback' not in log()
+
+
+def test_a_daemon_says_what_works_but_not_well(daemon):
+    process, log = daemon('eventlet', 'workers = 2')
+    deploy.wait_until(lambda: '2 workers share an SQLite database' in log(), 30, 'SQLite')
+    assert 'Under eventlet every statement of the database driver pysqlite' in log()
+    deploy.wait_until(lambda: 'Connection failed' in log(), 30, 'it goes on')
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
 
 
 def manage(conf: str, *arguments: str):

@@ -117,7 +117,7 @@ class _Client:
         # Between a restart of the broker and the return of the servers no queue is bound.
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(oslo_messaging.MessageUndeliverable),
-            wait=tenacity.wait_exponential_jitter(initial=0.1, max=2),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
             stop=tenacity.stop_after_delay(UNROUTABLE_SECONDS),
             reraise=True,
         )

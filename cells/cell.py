@@ -12,10 +12,22 @@ from typing import Any, Final
 from oslo_config import cfg
 
 from cells import conf as cells_conf
-from cells import exceptions, handlers, journal, manager, messaging, outbox, rpc, slots, state
+from cells import (
+    dispatch,
+    exceptions,
+    handlers,
+    journal,
+    manager,
+    messaging,
+    outbox,
+    rpc,
+    slots,
+    state,
+)
 from cells.db import engine, migration
 from cells.db import services as db_services
 from cells.drivers import settings
+from cells.endpoints import ops
 from cells.stats import Stats
 
 LOG = logging.getLogger(__name__)
@@ -72,7 +84,12 @@ class Cell:
         self.runner = messaging.MessageRunner(
             state=self.state,
             driver=self.driver,
-            handlers=handlers.handlers(self.database),
+            dispatcher=dispatch.Dispatcher(
+                handlers=handlers.handlers(self.database),
+                database=self.database,
+                own_name=options.name,
+                stats=self.stats,
+            ),
             stats=self.stats,
             server=self.server,
             call_timeout=options.call_timeout,
@@ -93,6 +110,7 @@ class Cell:
             database=self.database,
             worker=self.server,
             perform=self.runner.perform,
+            reach_out=self.runner.reach_out,
             on_accepted=self.runner.send_receipts,
             on_performed=self.outbox.wake,
             stats=self.stats,
@@ -102,7 +120,7 @@ class Cell:
             manager.CellsManager(
                 runner=self.runner, state=self.state, partial_results=options.partial_results
             ),
-            manager.OpsManager(
+            ops.OpsManager(
                 runner=self.runner,
                 state=self.state,
                 driver=self.driver,

@@ -1,45 +1,37 @@
 """Changes: journaled before anything else, then carried out and sent on, in one transaction."""
 
 import logging
-from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
 
-from cells import paths, routing, wire
+from cells import dispatch, exceptions, paths, routing, wire
 from cells.db import journal as db_journal
 from cells.drivers import base
 from cells.journal import Journal
-from cells.messages import Message, TargetedMessage
-from cells.objects import base as objects_base
-from cells.operations import OPERATIONS
+from cells.messages import BroadcastMessage, Message, TargetedMessage
+from cells.operations import OPERATIONS, Direction
 from cells.post import Post
 from cells.state import CellStateManager
 from cells.stats import Stats
 
 LOG = logging.getLogger(__name__)
 
-#: Carries a change out: (connection, message, arguments), in a transaction.
-Changer = Callable[..., None]
-
 
 class Changes:
-    """Takes changes in and carries them out for one worker.
-
-    :param handlers: what carries out, by name of the operation.
-    """
+    """Takes changes in and carries them out for one worker."""
 
     def __init__(
         self,
         *,
         state: CellStateManager,
         post: Post,
-        handlers: Mapping[str, Changer],
+        dispatcher: dispatch.Dispatcher,
         stats: Stats,
         max_hop_count: int,
     ) -> None:
         self._state = state
         self._post = post
-        self._handlers = handlers
+        self._dispatcher = dispatcher
         self._stats = stats
         self._max_hop_count = max_hop_count
 
@@ -75,22 +67,45 @@ class Changes:
 
         :raises CellsError: it cannot be done; nothing of it is kept.
         """
-        own_name = self._state.topology.own_name
-        message = wire.decode(envelope)
-        row = OPERATIONS.get(message.method_name)
-        here = row is not None and row.runs_at_source
-        if message.routing_path != paths.CellPath((own_name,)):
-            message, here = message.hopped(own_name), row is not None
-        hops, here = self._hops(message, here)
+        message = self._arrived(envelope)
+        hops, here = self._hops(message)
         if hops:
             # Before the handler has it: what goes on is the message as it came (R10).
             text, kind = self._post.outward(message), wire.kind_of(message).value
             db_journal.outbox_add(connection, [(message.uuid, hop, kind, text) for hop in hops])
-        if here and row is not None:
-            kwargs = objects_base.transform(message.method_kwargs, objects_base.from_primitive)
-            self._handlers[row.name](connection, message, **kwargs)
+        if here:
+            self._dispatcher.change(connection, message)
 
-    def _hops(self, message: Message, here: bool) -> tuple[tuple[str, ...], bool]:
+    def reach_out(self, operation: str, envelope: str) -> None:
+        """Do what a change from the journal does outside of the database.
+
+        :raises CellsError: it cannot be done.
+        """
+        row = OPERATIONS.get(operation)
+        if row is None or not row.external:
+            return
+        message = self._arrived(envelope)
+        if self._hops(message)[1]:
+            self._dispatcher.reach_out(message)
+
+    def _arrived(self, envelope: str) -> Message:
+        own_name = self._state.topology.own_name
+        message = wire.decode(envelope)
+        if message.routing_path == paths.CellPath((own_name,)):
+            return message
+        return message.hopped(own_name)
+
+    def _is_for(self, message: BroadcastMessage) -> bool:
+        """Tell whether a broadcast is carried out in this cell."""
+        row = OPERATIONS.get(message.method_name)
+        if row is None:
+            return False
+        if row.at_top:
+            return self._state.topology.is_top
+        return row.runs_at_source or message.neighbour is not None
+
+    def _hops(self, message: Message) -> tuple[tuple[str, ...], bool]:
+        """Return the neighbours that a change goes on to, and whether it is for this cell."""
         neighbours = self._state.topology.neighbours
         if isinstance(message, TargetedMessage):
             hop = routing.next_hop(
@@ -100,7 +115,14 @@ class Changes:
                 return (), True
             routing.check_hops(message, self._max_hop_count)
             return (hop,), False
+        assert isinstance(message, BroadcastMessage)
         found = routing.broadcast_hops(message, neighbours, self._max_hop_count)
+        here = self._is_for(message)
+        if not here and message.direction is Direction.UP and not neighbours.parents:
+            raise exceptions.CellRoutingInconsistency(
+                reason='%s is for the top of the tree, and %s has no parent'
+                % (message.method_name, neighbours.own_name)
+            )
         if found.cut_off:
             self._stats.count('changes_cut_off', len(found.cut_off))
             LOG.error(

@@ -105,6 +105,7 @@ class Journal:
 
     :param worker: the server name of this worker, unique among the living.
     :param perform: what carries a change out; raises for one that cannot be.
+    :param reach_out: does before that what cannot be undone: (operation, envelope).
     :param on_accepted: called after each commit of arrivals, and what each of these asked for.
     :param on_performed: called after a commit that may have filled the outbox.
     """
@@ -115,6 +116,7 @@ class Journal:
         database: engine.Database,
         worker: str,
         perform: Perform,
+        reach_out: Callable[[str, str], None],
         on_accepted: Callable[[], None],
         on_performed: Callable[[], None],
         stats: Stats,
@@ -122,6 +124,7 @@ class Journal:
         self._database = database
         self._worker = worker
         self._perform = perform
+        self._reach_out = reach_out
         self._on_accepted = on_accepted
         self._on_performed = on_performed
         self._stats = stats
@@ -291,6 +294,7 @@ class Journal:
                     raise exceptions.CellsError(
                         'begun %d times and never brought to an end' % row['attempts']
                     )
+                self._reach_out(row['operation'], row['envelope'])
                 with self._database.write() as connection:
                     self._perform(connection, row['envelope'])
                     if not db_journal.inbox_end(

@@ -8,10 +8,20 @@ goes into the journal first and is settled then.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from cells import context, deadlines, exceptions, messages, operations, paths, routing, wire
+from cells import (
+    context,
+    deadlines,
+    dispatch,
+    exceptions,
+    messages,
+    operations,
+    paths,
+    routing,
+    wire,
+)
 from cells.changes import Changes
 from cells.drivers import base
 from cells.journal import Journal
@@ -42,23 +52,11 @@ __all__ = [
 LOG = logging.getLogger(__name__)
 
 
-def check_handlers(handlers: Mapping[str, Any]) -> None:
-    """Refuse a set of handlers that does not fit the table of operations.
-
-    :raises LookupError: an operation has no handler, or a handler no operation.
-    """
-    wanted = set(OPERATIONS) - operations.CONSUMED
-    if wanted != set(handlers):
-        raise LookupError(
-            'operations and handlers differ in %s' % ', '.join(sorted(wanted ^ set(handlers)))
-        )
-
-
 class MessageRunner:
     """Runs the messages of one worker.
 
     :param server: the server name of this worker, under which answers reach it.
-    :param handlers: by name of the operation; nothing else can be called by a message.
+    :param dispatcher: calls what a message names; nothing else can be called by one.
     :param call_timeout: seconds within which a question is answered.
     :param max_hop_count: how many cells a message from here may pass.
     :param waiting_per_neighbour: how many calls may wait for the same neighbour.
@@ -69,7 +67,7 @@ class MessageRunner:
         *,
         state: CellStateManager,
         driver: base.CellsDriver,
-        handlers: Mapping[str, Callable[..., Any]],
+        dispatcher: dispatch.Dispatcher,
         stats: Stats,
         server: str,
         call_timeout: float,
@@ -78,7 +76,6 @@ class MessageRunner:
         handler_threads: int,
         waiting_per_neighbour: int,
     ) -> None:
-        check_handlers(handlers)
         self._state = state
         self._stats = stats
         self._server = server
@@ -91,7 +88,7 @@ class MessageRunner:
         self._questions = Questions(
             state=state,
             post=self._post,
-            handlers=handlers,
+            dispatcher=dispatcher,
             stats=stats,
             call_timeout=call_timeout,
             max_hop_count=max_hop_count,
@@ -101,12 +98,13 @@ class MessageRunner:
         self._changes = Changes(
             state=state,
             post=self._post,
-            handlers=handlers,
+            dispatcher=dispatcher,
             stats=stats,
             max_hop_count=max_hop_count,
         )
         #: For the journal, which works through the runner.
         self.perform = self._changes.perform
+        self.reach_out = self._changes.reach_out
         self.send_receipts = self._post.send_receipts
         self._journal: Journal | None = None
         self._outbox: Outbox | None = None
@@ -153,23 +151,39 @@ class MessageRunner:
         return self._questions.ask_all(BroadcastMessage(**self._fields(ctxt, operation, kwargs)))
 
     def change(
-        self, ctxt: context.RequestContext, operation: str, kwargs: Mapping[str, Any]
+        self,
+        ctxt: context.RequestContext,
+        operation: str,
+        kwargs: Mapping[str, Any],
+        target: paths.CellPath | None = None,
     ) -> None:
-        """Order a change in all cells on one side; returns when it is in the journal.
+        """Order a change in one cell, or in all cells on one side.
 
+        Returns when it is in the journal.
+
+        :param target: the path to the one cell, this cell first.
         :raises JournalUnavailable: this worker stops; the broker keeps the order.
+        :raises CellRoutingInconsistency: no way leads to the target.
         """
         assert self._journal is not None
-        self._changes.order(
-            self._journal, BroadcastMessage(**self._fields(ctxt, operation, kwargs))
-        )
+        fields = self._fields(ctxt, operation, kwargs, need_response=False)
+        if target is None:
+            self._changes.order(self._journal, BroadcastMessage(**fields))
+            return
+        message = TargetedMessage(target_cell=target, **fields)
+        self._questions.next_hop(message)
+        self._changes.order(self._journal, message)
 
     def _fields(
-        self, ctxt: context.RequestContext, operation: str, kwargs: Mapping[str, Any]
+        self,
+        ctxt: context.RequestContext,
+        operation: str,
+        kwargs: Mapping[str, Any],
+        need_response: bool = True,
     ) -> dict[str, Any]:
         row = OPERATIONS[operation]
         uuid = messages.new_uuid()
-        if row.replies:
+        if need_response:
             mark = Extension(0, time.time(), int(self._call_timeout * 1000), self._server)
             uuid = wire.marked_uuid(uuid, mark)
         elif ctxt.delivery_id:
@@ -182,7 +196,7 @@ class MessageRunner:
             'direction': row.direction,
             'routing_path': paths.CellPath((self._state.topology.own_name,)),
             'uuid': uuid,
-            'need_response': row.replies,
+            'need_response': need_response,
             'max_hop_count': self._max_hop_count,
         }
 
@@ -240,7 +254,7 @@ class MessageRunner:
         except exceptions.WireError as error:
             self._refuse(message, error)
             return True
-        if row.changes if row else not message.need_response:
+        if (row is None or row.changes) and not message.need_response:
             assert self._journal is not None
             self._changes.accept(self._journal, message, incoming)
             return False
@@ -269,6 +283,13 @@ class MessageRunner:
                 reason='%s does not travel %s as a %s message'
                 % (row.name, message.direction.value, kind.value)
             )
+        if row is not None and row.next_door and len(message.routing_path) != 2:
+            raise exceptions.CellRoutingInconsistency(
+                reason='%s came by %s; it may come from a neighbour only'
+                % (row.name, message.routing_path)
+            )
+        if row is not None and message.need_response and not row.replies:
+            raise exceptions.CellRoutingInconsistency(reason='%s is never answered' % row.name)
         late = -self._questions.time_left(message)
         if message.need_response and late > deadlines.GRACE:
             raise exceptions.CellTimeout(

@@ -31,6 +31,21 @@ class Direction(enum.Enum):
         return Direction.DOWN if self is Direction.UP else Direction.UP
 
 
+class Side(enum.Enum):
+    """Where a message comes from."""
+
+    PARENT = 'parent'
+    CHILD = 'child'
+    SELF = 'self'
+
+
+_ALLOWED: Final = {
+    Direction.DOWN: frozenset({Side.PARENT, Side.SELF}),
+    Direction.UP: frozenset({Side.CHILD, Side.SELF}),
+    None: frozenset(Side),
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operation:
     """One operation.
@@ -38,10 +53,14 @@ class Operation:
     :ivar name: ``method_name`` on the wire.
     :ivar kinds: how it may travel.
     :ivar direction: the way it takes; None for both.
-    :ivar replies: whether its source waits for an answer.
-    :ivar changes: whether it changes anything: then it is journaled and runs once, and is
-        never answered; else it is a read, which may run twice and may be lost with its asker.
+    :ivar replies: whether its source may wait for an answer.
+    :ivar changes: whether it changes anything: then it runs once, journaled first unless its
+        source waits for the answer; else it is a read, which may run twice and may be lost
+        with its asker.
+    :ivar external: a change that acts on something else than the database.
     :ivar runs_at_source: a broadcast that its source takes part in.
+    :ivar at_top: carried out by the top of the tree alone.
+    :ivar next_door: not sent on: only a neighbour may ask for it, and about itself.
     :ivar extension: known to our cells only; it is never sent to a plain nova-cells.
     """
 
@@ -50,8 +69,16 @@ class Operation:
     direction: Direction | None
     replies: bool = False
     changes: bool = False
+    external: bool = False
     runs_at_source: bool = False
+    at_top: bool = False
+    next_door: bool = False
     extension: bool = False
+
+    @property
+    def allowed_from(self) -> frozenset[Side]:
+        """Who may send it here: what goes down comes from the parent, what goes up from a child."""
+        return _ALLOWED[self.direction]
 
 
 _T = frozenset({Kind.TARGETED})

@@ -7,16 +7,14 @@ when all have answered or when its time is over, and it is this cell's
 """
 
 import concurrent.futures
-import inspect
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cells import context, deadlines, exceptions, remote_errors, replies, routing, wire
-from cells.db import engine
+from cells import deadlines, dispatch, exceptions, remote_errors, replies, routing, wire
 from cells.messages import (
     BroadcastMessage,
     Failure,
@@ -25,8 +23,7 @@ from cells.messages import (
     ResponseMessage,
     TargetedMessage,
 )
-from cells.objects import base as objects_base
-from cells.operations import OPERATIONS
+from cells.operations import OPERATIONS, Operation
 from cells.post import Post
 from cells.state import CellStateManager
 from cells.stats import Stats
@@ -36,14 +33,10 @@ LOG = logging.getLogger(__name__)
 #: Most questions of other cells that wait for a handler thread, per thread.
 QUEUED_PER_THREAD: Final = 64
 
-#: Answers a question: (context, arguments) -> value.
-Reader = Callable[..., Any]
-
 
 class Questions:
     """Asks and answers for one worker.
 
-    :param handlers: what answers, by name of the operation.
     :param call_timeout: seconds that an answer may take.
     :param waiting_per_neighbour: how many threads may wait for the same neighbour.
     """
@@ -53,7 +46,7 @@ class Questions:
         *,
         state: CellStateManager,
         post: Post,
-        handlers: Mapping[str, Reader],
+        dispatcher: dispatch.Dispatcher,
         stats: Stats,
         call_timeout: float,
         max_hop_count: int,
@@ -62,7 +55,7 @@ class Questions:
     ) -> None:
         self._state = state
         self._post = post
-        self._handlers = handlers
+        self._dispatcher = dispatcher
         self._stats = stats
         self._call_timeout = call_timeout
         self._max_hop_count = max_hop_count
@@ -72,8 +65,6 @@ class Questions:
             handler_threads, thread_name_prefix='handler'
         )
         self._room = threading.BoundedSemaphore(handler_threads * QUEUED_PER_THREAD)
-        self._signatures = {name: inspect.signature(one) for name, one in handlers.items()}
-        self._database_away = False
         self._busy = 0
         self._busy_lock = threading.Lock()
         self._clock = _Clock(self._pending)
@@ -104,7 +95,7 @@ class Questions:
         except exceptions.WireError as error:
             return Response(target, failure=remote_errors.failure_of(error))
         if hop is None:
-            return self._own_answer(message)
+            return self._answer(message)
         part = self._ask(message, (hop,))[hop]
         return part[0] if part else Response(target, failure=self._timeout(message, target))
 
@@ -114,8 +105,8 @@ class Questions:
         own: list[Response] = []
 
         def meanwhile() -> None:
-            if OPERATIONS[message.method_name].runs_at_source:
-                own.append(self._own_answer(message))
+            if self._takes_part(OPERATIONS[message.method_name]):
+                own.append(self._answer(message))
 
         parts = self._ask(message, hops.send_to, meanwhile)
         if parts is None:
@@ -156,7 +147,7 @@ class Questions:
     def on_targeted(self, message: TargetedMessage, hop: str | None) -> None:
         """Answer a question here, or send it on to ``hop``. Does not wait."""
         if hop is None:
-            self._in_pool(message, lambda: self._post.reply(message, [self._own_answer(message)]))
+            self._in_pool(message, lambda: self._post.reply(message, [self._answer(message)]))
             return
 
         def on_failure(failure: Failure) -> None:
@@ -185,7 +176,7 @@ class Questions:
         for hop in hops.send_to:
             self._send(message, hop, budget)
         self._in_pool(
-            message, lambda: self._pending.put(message.uuid, own, (self._own_answer(message),))
+            message, lambda: self._pending.put(message.uuid, own, (self._answer(message),))
         )
 
     def on_answer(self, message: ResponseMessage) -> None:
@@ -266,45 +257,14 @@ class Questions:
 
         self._pool.submit(run)
 
-    def _own_answer(self, message: Message) -> Response:
-        own = str(message.routing_path)
-        ctxt = context.RequestContext.from_wire(message.ctxt)
-        try:
-            kwargs = objects_base.transform(message.method_kwargs, objects_base.from_primitive)
-            value = self._run(message.method_name, ctxt, kwargs)
-            return Response(own, objects_base.to_primitive(value))
-        except exceptions.WireError as error:
-            return Response(own, failure=remote_errors.failure_of(error))
-        except Exception as error:  # noqa: BLE001 - where a handler's result becomes an answer
-            LOG.exception(
-                '%s %s failed in %s (request %s)',
-                message.method_name,
-                message.uuid,
-                own,
-                ctxt.request_id,
-            )
-            self._stats.count('handlers_failed', operation=message.method_name)
-            return Response(own, failure=remote_errors.failure_of(error))
+    def _answer(self, message: Message) -> Response:
+        row = OPERATIONS[message.method_name]
+        if row.at_top and not self._state.topology.is_top:
+            return Response(str(message.routing_path), None)
+        return self._dispatcher.answer(message)
 
-    def _run(self, name: str, ctxt: context.RequestContext, kwargs: Mapping[str, Any]) -> Any:
-        handler = self._handlers[name]
-        try:
-            self._signatures[name].bind(ctxt, **kwargs)
-        except TypeError as error:
-            raise exceptions.Invalid(reason='%s: %s' % (name, error)) from None
-        try:
-            value = handler(ctxt, **kwargs)
-        except engine.ERRORS as error:
-            if not engine.is_transient(error):
-                raise
-            if not self._database_away:
-                LOG.warning('The database does not answer questions: %s', engine.brief(error))
-            self._database_away = True
-            raise exceptions.DatabaseUnavailable(cell_name=self._state.topology.own_name) from None
-        if self._database_away:
-            LOG.info('The database answers questions again')
-        self._database_away = False
-        return value
+    def _takes_part(self, row: Operation) -> bool:
+        return row.runs_at_source or (row.at_top and self._state.topology.is_top)
 
     def _broadcast_hops(self, message: BroadcastMessage) -> routing.BroadcastHops:
         return routing.broadcast_hops(message, self._state.topology.neighbours, self._max_hop_count)

@@ -77,6 +77,7 @@ class Topology:
     own_name: str
     parents: Mapping[str, CellState] = dataclasses.field(default_factory=dict)
     children: Mapping[str, CellState] = dataclasses.field(default_factory=dict)
+    is_top: bool = False
 
     @property
     def neighbours(self) -> routing.Neighbours:
@@ -235,8 +236,8 @@ class CellStateManager:
             for name, values in reports.items():
                 known = self._sightings.get(name)
                 if known is None or known.last_seen < values['last_seen']:
-                    values.pop('name')
-                    self._sightings[name] = Sighting(**values)
+                    fields = (field.name for field in dataclasses.fields(Sighting))
+                    self._sightings[name] = Sighting(**{key: values[key] for key in fields})
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do a piece of work that may fail; the log has a line for each change of how it goes."""

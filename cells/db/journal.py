@@ -15,6 +15,8 @@ RECEIVED: Final = 'received'
 CLAIMED: Final = 'claimed'
 DONE: Final = 'done'
 FAILED: Final = 'failed'
+#: Of an order that is answered: begun, and no row for the workers of the journal.
+BEGUN: Final = 'begun'
 
 PENDING: Final = 'pending'
 SENT: Final = 'sent'
@@ -96,6 +98,48 @@ def inbox_end(
     return bool(result.rowcount)
 
 
+def order_begin(connection: sa.Connection, uuid: str, operation: str) -> bool:
+    """Note that an order with an answer is begun; False when a copy of it came before."""
+    return bool(
+        statements.insert_new(
+            connection,
+            models.Inbox,
+            [
+                {
+                    'uuid': uuid,
+                    'operation': operation,
+                    'envelope': '',
+                    'state': BEGUN,
+                    'attempts': 1,
+                    'claimed_until': 0.0,
+                    'received_at': engine.now(),
+                    'ended_at': engine.now(),
+                }
+            ],
+        )
+    )
+
+
+def order_end(connection: sa.Connection, uuid: str, result: str) -> None:
+    """Keep the answer of an order, as JSON text."""
+    connection.execute(
+        sa.update(models.Inbox)
+        .where(_IN.uuid == uuid, _IN.state == BEGUN)
+        .values(state=DONE, ended_at=engine.now(), result=result)
+    )
+
+
+def order_forget(connection: sa.Connection, uuid: str) -> None:
+    """Let an order that failed be tried again."""
+    connection.execute(sa.delete(models.Inbox).where(_IN.uuid == uuid, _IN.state == BEGUN))
+
+
+def order_result(connection: sa.Connection, uuid: str) -> str | None:
+    """Return the answer of an order, None while there is none."""
+    query = sa.select(_IN.result).where(_IN.uuid == uuid, _IN.state == DONE)
+    return connection.execute(query).scalar()
+
+
 def release_all(connection: sa.Connection, worker: str) -> None:
     """Free what an earlier process in this worker's slot had claimed."""
     for model, columns, claimed in (
@@ -116,7 +160,7 @@ def purge(connection: sa.Connection, older_than: float, limit: int) -> int:
     long_before = engine.now() - older_than * 10
     purged = 0
     for model, columns, over in (
-        (models.Inbox, _IN, sa.and_(_IN.state == DONE, _IN.ended_at < before)),
+        (models.Inbox, _IN, sa.and_(_IN.state.in_((DONE, BEGUN)), _IN.ended_at < before)),
         (models.Inbox, _IN, sa.and_(_IN.state == FAILED, _IN.ended_at < long_before)),
         (models.Outbox, _OUT, sa.and_(_OUT.state == UNCONFIRMED, _OUT.sent_at < before)),
     ):

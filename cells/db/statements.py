@@ -11,10 +11,10 @@ from cells.db import models
 
 def insert_new(
     connection: sa.Connection, model: type[models.Base], values: Sequence[Mapping[str, Any]]
-) -> None:
-    """Insert rows; one whose key is there already is left as it is."""
+) -> int:
+    """Insert rows and return how many; one whose key is there already is left as it is."""
     if not values:
-        return
+        return 0
     name = connection.dialect.name
     statement: Any
     if name == 'sqlite':
@@ -24,7 +24,7 @@ def insert_new(
     else:
         statement = mysql.insert(model).prefix_with('IGNORE')
     # One statement for all: a SQL expression among the values rules out executemany.
-    connection.execute(statement.values([dict(row) for row in values]))
+    return connection.execute(statement.values([dict(row) for row in values])).rowcount
 
 
 def locked(

@@ -1,0 +1,1 @@
+"""What the clients of :mod:`cells.rpcapi` are made of, one module for each subject."""

@@ -1,0 +1,117 @@
+"""How a client calls and casts: versions, time limits, one id for all attempts at a cast."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import oslo_messaging
+import tenacity
+from oslo_config import cfg
+
+from cells import conf as cells_conf
+from cells import rabbit, remote_errors, rpc, versions
+
+#: What the transport may take beyond the time that the cells take.
+TRANSPORT_SECONDS = 5
+#: How often a message is offered again to a broker that is away.
+SEND_RETRIES = 3
+#: How long a cast is repeated that no queue takes, as in a restart of the broker.
+UNROUTABLE_SECONDS = 30
+
+
+@contextlib.contextmanager
+def _translated(method: str) -> Iterator[None]:
+    """Raise oslo.messaging's error where a first connection lets that of kombu through."""
+    try:
+        yield
+    except rpc.KombuError as error:
+        raise oslo_messaging.MessageDeliveryFailure(
+            'The message bus could not be reached; %s was not sent: %s' % (method, error)
+        ) from None
+
+
+class Client:
+    """What all clients of a cell share.
+
+    :param transport: from ``oslo_messaging.get_rpc_transport``.
+    :param topic: ``[cells] topic``.
+    :param version_cap: an RPC version or a release name, ``[upgrade_levels] cells``.
+    :param call_timeout: ``[cells] call_timeout`` of the cell, in seconds.
+    """
+
+    def __init__(
+        self,
+        transport: Any,
+        *,
+        topic: str = 'cells',
+        version_cap: str | None = None,
+        call_timeout: float = 60,
+        namespace: str | None = None,
+    ) -> None:
+        self._transport = transport
+        self._timeout = call_timeout + TRANSPORT_SECONDS
+        self._clients: dict[str, Any] = {}
+        self._casters: dict[str, rabbit.OneCast] = {}
+        self._client = rpc.get_client(
+            transport,
+            topic,
+            namespace=namespace,
+            version_cap=versions.rpc_cap(version_cap),
+            timeout=self._timeout,
+            retry=SEND_RETRIES,
+        )
+
+    def close(self) -> None:
+        """Close the connections. Only at the end of a process, or of a test."""
+        self._transport.cleanup()
+
+    def _prepared(self, version: str) -> Any:
+        client = self._clients.get(version)
+        if client is None:
+            client = self._clients[version] = self._client.prepare(version=version)
+        return client
+
+    def _call(self, ctxt: Any, version: str, method: str, **kwargs: Any) -> Any:
+        client = self._prepared(version)
+        if not client.can_send_version():
+            raise oslo_messaging.RPCVersionCapError(
+                version=version, version_cap=self._client.version_cap
+            )
+        if not rabbit.warm_up(self._transport, self._timeout):
+            raise oslo_messaging.MessagingTimeout(
+                'The message bus could not be reached within %s seconds; %s was not sent'
+                % (self._timeout, method)
+            )
+        try:
+            with _translated(method):
+                return client.call(ctxt, method, **kwargs)
+        except oslo_messaging.RemoteError as error:
+            raise remote_errors.rebuild(error.exc_type, error.value) from None
+
+    def _cast(self, ctxt: Any, version: str, method: str, **kwargs: Any) -> None:
+        caster = self._casters.get(version)
+        if caster is None:
+            caster = self._casters[version] = rabbit.OneCast(
+                self._client.prepare(
+                    version=version,
+                    transport_options=oslo_messaging.TransportOptions(at_least_once=True),
+                )
+            )
+        # Between a restart of the broker and the return of the servers no queue is bound.
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(oslo_messaging.MessageUndeliverable),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+            stop=tenacity.stop_after_delay(UNROUTABLE_SECONDS),
+            reraise=True,
+        )
+        with caster.attempts() as client, _translated(method):
+            retrying(client.cast, ctxt, method, **kwargs)
+
+
+def transport_of(conf: cfg.ConfigOpts, transport: Any = None) -> Any:
+    """Return the transport that a configuration describes; our options are registered on it."""
+    cells_conf.register_opts(conf)
+    if transport is None:
+        rpc.prepare(conf)
+        transport = rpc.get_transport(conf)
+    return transport

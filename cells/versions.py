@@ -2,7 +2,8 @@
 
 ``RPC_HISTORY`` is the client-to-manager contract (``spec/rpc_client.json``),
 ``RELEASE_CAPS`` says which of it a release speaks. The cell-to-cell protocol
-was always 1.0; what ours adds to an envelope has its own number.
+was always 1.0; what ours adds to an envelope has its own number. ``OBJECT_VERSIONS``
+says at which version each release has each object (``spec/objects.json``).
 """
 
 from typing import Final
@@ -56,6 +57,13 @@ RPC_VERSION: Final = list(RPC_HISTORY)[-1]
 OPS_NAMESPACE: Final = 'cells.ops'
 OPS_VERSION: Final = '1.0'
 
+#: The namespace in which agents report to their cell, see ``endpoints.agents``.
+HOST_NAMESPACE: Final = 'cells.host'
+HOST_VERSION: Final = '1.0'
+
+#: Version of what agents serve to their cell.
+AGENT_VERSION: Final = '1.0'
+
 #: Version of ``process_message`` between cells, unchanged from Grizzly to Stein.
 INTERCELL_VERSION: Final = '1.0'
 
@@ -78,6 +86,86 @@ RELEASE_CAPS: Final[dict[str, str]] = {
     'rocky': '1.37',
     'stein': '1.37',
 }
+
+
+_OBJECT_RELEASES: Final = tuple(release for release in RELEASE_CAPS if release != 'grizzly')
+
+#: object -> its version in each release from havana on, ``-`` where it is not there yet.
+#: Liberty, which takes Instance and InstanceList as 1.x and 2.0, sends 2.0.
+_OBJECT_HISTORY: Final[dict[str, str]] = {
+    'BlockDeviceMapping': '- 1.1 1.3 1.8 1.15 1.16 1.17 1.17 1.18 1.19 1.19 1.20',
+    'BlockDeviceMappingList': '- 1.2 1.4 1.9 1.16 1.17 1.17 1.17 1.17 1.17 1.17 1.17',
+    'ComputeNode': '1.2 1.3 1.5 1.11 1.14 1.16 1.16 1.16 1.18 1.18 1.18 1.18',
+    'ComputeNodeList': '1.0 1.1 1.5 1.11 1.14 1.14 1.15 1.16 1.17 1.17 1.17 1.17',
+    'DeviceBus': '- - - - - - 1.0 1.0 1.0 1.0 1.0 1.0',
+    'DeviceMetadata': '- - - - - - 1.0 1.0 1.0 1.0 1.0 1.0',
+    'EC2Ids': '- - - - 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0',
+    'Flavor': '- 1.0 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.2 1.2 1.2',
+    'HVSpec': '- - - 1.0 1.1 1.2 1.2 1.2 1.2 1.2 1.2 1.2',
+    'Instance': '1.9 1.13 1.15 1.19 2.0 2.1 2.3 2.3 2.3 2.3 2.4 2.4',
+    'InstanceAction': '1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1',
+    'InstanceActionEvent': '1.0 1.0 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.2 1.2',
+    'InstanceActionEventList': '1.0 1.0 1.0 1.0 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1',
+    'InstanceActionList': '1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.1 1.1 1.1',
+    'InstanceDeviceMetadata': '- - - - - - 1.0 1.0 1.0 1.0 1.0 1.0',
+    'InstanceFault': '1.1 1.1 1.2 1.2 1.2 1.2 1.2 1.2 1.2 1.2 1.2 1.2',
+    'InstanceInfoCache': '1.4 1.5 1.5 1.5 1.5 1.5 1.5 1.5 1.5 1.5 1.5 1.5',
+    'InstanceList': '1.0 1.6 1.9 1.16 2.0 2.0 2.1 2.2 2.4 2.4 2.4 2.4',
+    'InstanceNUMACell': '- - 1.0 1.2 1.2 1.3 1.3 1.4 1.4 1.4 1.4 1.4',
+    'InstanceNUMATopology': '- - 1.0 1.1 1.2 1.2 1.2 1.3 1.3 1.3 1.3 1.3',
+    'InstancePCIRequest': '- - 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.2 1.2 1.3',
+    'InstancePCIRequests': '- - 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1',
+    'KeyPair': '1.1 1.1 1.1 1.3 1.3 1.3 1.4 1.4 1.4 1.4 1.4 1.4',
+    'KeyPairList': '1.0 1.0 1.0 1.2 1.2 1.2 1.3 1.3 1.3 1.3 1.3 1.3',
+    'Migration': '1.1 1.1 1.1 1.1 1.2 1.4 1.4 1.4 1.4 1.5 1.5 1.5',
+    'MigrationContext': '- - - - 1.0 1.0 1.1 1.1 1.1 1.1 1.1 1.1',
+    'MigrationList': '1.0 1.1 1.1 1.1 1.2 1.3 1.3 1.3 1.3 1.4 1.4 1.4',
+    'NetworkRequest': '- - 1.0 1.1 1.1 1.1 1.2 1.2 1.2 1.2 1.2 1.2',
+    'NetworkRequestList': '- - 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1',
+    'PciDevice': '1.1 1.1 1.2 1.3 1.3 1.5 1.5 1.5 1.6 1.6 1.6 1.6',
+    'PciDeviceList': '1.0 1.0 1.1 1.2 1.2 1.3 1.3 1.3 1.3 1.3 1.3 1.3',
+    'PciDevicePool': '- - - 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1',
+    'PciDevicePoolList': '- - - 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1',
+    'RequestSpec': '- - - - 1.4 1.5 1.6 1.8 1.8 1.8 1.11 1.12',
+    'SecurityGroup': '1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.2 1.2 1.2 1.2 1.2',
+    'SecurityGroupList': '1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.1 1.1 1.1 1.1',
+    'Service': '1.2 1.2 1.4 1.12 1.18 1.19 1.20 1.20 1.22 1.22 1.22 1.22',
+    'ServiceList': '1.0 1.0 1.2 1.10 1.16 1.18 1.19 1.19 1.19 1.19 1.19 1.19',
+    'Tag': '- - - 1.0 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1',
+    'TagList': '- - - 1.0 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1',
+    'TrustedCerts': '- - - - - - - - - - 1.0 1.0',
+    'VirtCPUFeature': '- - - 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0',
+    'VirtCPUModel': '- - - 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0',
+    'VirtCPUTopology': '- - - 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0 1.0',
+}
+
+#: Release -> object -> the version that it sends.
+OBJECT_VERSIONS: Final[dict[str, dict[str, str]]] = {
+    release: {
+        name: found
+        for name, history in _OBJECT_HISTORY.items()
+        if (found := history.split()[index]) != '-'
+    }
+    for index, release in enumerate(_OBJECT_RELEASES)
+}
+
+
+def object_versions(name: str) -> list[str]:
+    """Return the versions of an object that releases have, oldest first.
+
+    :raises ValueError: no release has it.
+    """
+    if name not in _OBJECT_HISTORY:
+        raise ValueError('%s is not an object of any release' % name)
+    return [version for version in _OBJECT_HISTORY[name].split() if version != '-']
+
+
+def newest_object_version(name: str) -> str:
+    """Return the newest version of an object that any release has.
+
+    :raises ValueError: no release has it.
+    """
+    return object_versions(name)[-1]
 
 
 def rpc_cap(setting: str | None) -> str | None:

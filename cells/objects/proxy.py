@@ -47,12 +47,13 @@ class ObjectProxy:
         return getattr(self, name)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._obj
+        return name not in self.HIDDEN and name in self._obj
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Yield the fields that are set, ``id`` and ``host`` with their cell."""
         for name, value in self._obj.items():
-            yield name, getattr(self, name) if name in ('id', 'host') else value
+            if name not in self.HIDDEN:
+                yield name, getattr(self, name) if name in ('id', 'host') else value
 
     def __repr__(self) -> str:
         return '%s(%r, %r)' % (type(self).__name__, self._obj, self._cell_path)
@@ -64,7 +65,13 @@ class ServiceProxy(ObjectProxy):
     HIDDEN = frozenset({'compute_node'})
 
 
-_CLASSES: Final[dict[str, type[ObjectProxy]]] = {cls.__name__: cls for cls in (ServiceProxy,)}
+class ComputeNodeProxy(ObjectProxy):
+    """A compute node of a cell."""
+
+
+_CLASSES: Final[dict[str, type[ObjectProxy]]] = {
+    cls.__name__: cls for cls in (ServiceProxy, ComputeNodeProxy)
+}
 
 
 def add_cell(envelope: dict[str, Any], cls: type[ObjectProxy], cell_path: str) -> dict[str, Any]:
@@ -75,8 +82,7 @@ def add_cell(envelope: dict[str, Any], cls: type[ObjectProxy], cell_path: str) -
 def from_envelope(envelope: dict[str, Any]) -> Any:
     """Return the object of an envelope, behind a proxy when it says which cell it is from."""
     instance = base.from_primitive(envelope)
-    cls = _CLASSES.get(envelope.get(_CLASS_KEY, ''))
-    cell_path = envelope.get(_PATH_KEY)
-    if cls is None or not isinstance(cell_path, str):
+    name, cell_path = envelope.get(_CLASS_KEY), envelope.get(_PATH_KEY)
+    if not isinstance(name, str) or name not in _CLASSES or not isinstance(cell_path, str):
         return instance
-    return cls(instance, cell_path)
+    return _CLASSES[name](instance, cell_path)

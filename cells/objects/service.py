@@ -1,28 +1,34 @@
 """Services."""
 
-from oslo_versionedobjects import fields
-
-from cells.objects import base
+from cells.objects import base, fields
 
 
 @base.register
 class Service(base.CellsObject):
-    """A service of a cell, at the version of liberty."""
-
-    # 1.13 last_seen_up, 1.14 forced_down, 1.16 version
-    VERSION = '1.18'
+    """A service of a cell."""
 
     fields = {
-        'id': fields.IntegerField(read_only=True),
-        'host': fields.StringField(nullable=True),
+        'availability_zone': fields.StringField(nullable=True),
         'binary': fields.StringField(nullable=True),
-        'topic': fields.StringField(nullable=True),
-        'report_count': fields.IntegerField(),
+        'compute_node': fields.since('1.1', fields.ObjectField('ComputeNode')),
         'disabled': fields.BooleanField(),
         'disabled_reason': fields.StringField(nullable=True),
-        'availability_zone': fields.StringField(nullable=True),
-        'last_seen_up': fields.DateTimeField(nullable=True),
-        'forced_down': fields.BooleanField(),
-        'version': fields.IntegerField(),
+        'forced_down': fields.since('1.14', fields.BooleanField()),
+        'host': fields.StringField(nullable=True),
+        'id': fields.IntegerField(read_only=True),
+        'last_seen_up': fields.since('1.13', fields.DateTimeField(nullable=True)),
+        'report_count': fields.IntegerField(),
+        'topic': fields.StringField(nullable=True),
+        'version': fields.since('1.16', fields.IntegerField()),
+        'uuid': fields.since('1.21', fields.UUIDField()),
         **base.CellsObject.STORED_FIELDS,
+    }
+
+
+@base.register
+class ServiceList(base.CellsObjectList):
+    """A list of Service."""
+
+    fields = {
+        'objects': fields.ListOfObjectsField('Service'),
     }

@@ -16,24 +16,35 @@ from cells import (
     dispatch,
     exceptions,
     handlers,
+    host_capacity,
+    identity,
     journal,
+    leases,
     manager,
     messaging,
+    neighbour_sources,
     outbox,
+    pings,
+    reports,
     rpc,
+    sightings,
     slots,
     state,
 )
+from cells.compute import hosts
 from cells.db import engine, migration
 from cells.db import services as db_services
 from cells.drivers import settings
-from cells.endpoints import ops
+from cells.endpoints import agents, ops
 from cells.stats import Stats
 
 LOG = logging.getLogger(__name__)
 
 #: Seconds that waiting calls get when a worker stops.
 DRAIN_SECONDS: Final = 5.0
+#: The part of ``call_timeout`` that an agent may take, and how many seconds at most.
+AGENT_PART: Final = 0.8
+AGENT_SECONDS: Final = 30.0
 #: Seconds between two attempts to reach the database at start.
 DATABASE_PAUSE: Final = 2.0
 
@@ -62,8 +73,16 @@ class Cell:
         self.stats = Stats()
         self.database = engine.Database(connection(conf))
         try:
+            capabilities = reports.parse_capabilities(options.capabilities)
+        except ValueError as error:
+            raise exceptions.ConfigurationError(reason='[cells] capabilities: %s' % error) from None
+        try:
             self.state = state.CellStateManager(
-                own_name=options.name,
+                place=place(conf),
+                source=source(conf, self.database),
+                seen=sightings.Sightings(
+                    database=self.database, mute_interval=options.mute_child_interval
+                ),
                 database=self.database,
                 check_interval=max(1, options.db_check_interval),
             )
@@ -79,19 +98,37 @@ class Cell:
                 prefetch=options.intake_prefetch,
                 queue_type=options.queue_type,
                 send_queue_length=options.send_queue_length,
+                max_message_bytes=options.max_message_bytes,
+                stats=self.stats,
             ),
+        )
+        self._transport: Any = None
+        # Half of the threads that answer questions may wait for agents.
+        self.hosts = hosts.HostClient(
+            lambda: self._transport,
+            conf.compute_topic,
+            timeout=min(options.call_timeout * AGENT_PART, AGENT_SECONDS),
+            waiting=max(1, options.handler_threads // 2),
         )
         self.runner = messaging.MessageRunner(
             state=self.state,
             driver=self.driver,
             dispatcher=dispatch.Dispatcher(
-                handlers=handlers.handlers(self.database),
+                handlers=handlers.handlers(
+                    self.database,
+                    self.state,
+                    self.hosts,
+                    compute_topic=conf.compute_topic,
+                    service_down_time=conf.service_down_time,
+                ),
                 database=self.database,
                 own_name=options.name,
+                object_release=options.object_release,
                 stats=self.stats,
             ),
             stats=self.stats,
             server=self.server,
+            object_release=options.object_release,
             call_timeout=options.call_timeout,
             max_hop_count=options.max_hop_count,
             max_message_bytes=options.max_message_bytes,
@@ -116,19 +153,40 @@ class Cell:
             stats=self.stats,
         )
         self.state.on_change(lambda topology: self.driver.forget(topology.names))
+        self.lease = leases.Lease(database=self.database, name='reports', holder=self.server)
+        self.reports = reports.Reports(
+            state=self.state,
+            runner=self.runner,
+            lease=self.lease,
+            capabilities=capabilities,
+            count=lambda: host_capacity.own_capacities(
+                self.database, options.reserve_percent, conf.service_down_time
+            ),
+        )
+        self.pings = pings.Pings(state=self.state, runner=self.runner, lease=self.lease)
         self._endpoints = [
             manager.CellsManager(
-                runner=self.runner, state=self.state, partial_results=options.partial_results
+                runner=self.runner,
+                state=self.state,
+                reports=self.reports,
+                database=self.database,
+                partial_results=options.partial_results,
             ),
             ops.OpsManager(
                 runner=self.runner,
                 state=self.state,
                 driver=self.driver,
                 database=self.database,
+                reports=self.reports,
                 stats=self.stats,
+                server=self.server,
+            ),
+            agents.HostEndpoint(
+                database=self.database,
+                own_name=self.name,
+                service_down_time=conf.service_down_time,
             ),
         ]
-        self._transport: Any = None
         self._server: Any = None
 
     def start(self) -> None:
@@ -141,13 +199,17 @@ class Cell:
             self.state.start()
         except ValueError as error:
             raise exceptions.ConfigurationError(
-                reason='The table of neighbours of cell %s is wrong: %s' % (self.name, error)
+                reason='The neighbours of cell %s are wrong: %s' % (self.name, error)
             ) from None
+        self._transport = rpc.get_transport(self._conf)
+        identity.check_alone(self._transport, self._conf.cells.topic, self.state.cell_id, self.name)
         self.journal.start()
         self.outbox.start()
         self.runner.start(self.journal, self.outbox)
         self.driver.start(self.runner.receive)
-        self._transport = rpc.get_transport(self._conf)
+        self.lease.start()
+        self.reports.start()
+        self.pings.start()
         self._server = rpc.get_server(
             self._transport,
             self._conf.cells.topic,
@@ -156,6 +218,10 @@ class Cell:
             prefetch=self._conf.cells.intake_prefetch,
             queue_type=self._conf.cells.queue_type,
             worker=self.server,
+            max_bytes=self._conf.cells.max_message_bytes,
+            stats=self.stats,
+            most_deliveries=messaging.MOST_DELIVERIES,
+            on_dead=self.runner.park_cast,
         )
         # A cast holds a thread until it is journaled; calls must not run short of them for that.
         self._server.start(
@@ -185,6 +251,9 @@ class Cell:
         """Drain and end: stop intake, answer who waits, send what waits, release."""
         if self._server is not None:
             self._server.stop()
+        self.pings.stop()
+        self.reports.stop()
+        self.lease.stop()
         self.driver.stop()
         self.runner.drain(DRAIN_SECONDS)
         # Casts that wait for a database that is away go back to the broker.
@@ -227,6 +296,33 @@ class Cell:
                 time.sleep(DATABASE_PAUSE)
             else:
                 return
+
+
+def place(conf: cfg.ConfigOpts) -> state.Place:
+    """Return what the configuration says this cell is in the tree."""
+    options = conf.cells
+    return state.Place(
+        options.name,
+        is_top=options.cell_type == 'api',
+        standalone=options.standalone,
+        many_parents=options.allow_multiple_parents,
+    )
+
+
+def source(conf: cfg.ConfigOpts, database: engine.Database) -> neighbour_sources.Source:
+    """Return where the neighbours are written down.
+
+    :raises ConfigurationError: the file that is named is not there.
+    """
+    path = conf.cells.cells_config
+    if not path:
+        return neighbour_sources.TableSource(database)
+    found = conf.find_file(path)
+    if found is None:
+        raise exceptions.ConfigurationError(
+            reason='[cells] cells_config = %s: there is no such file' % path
+        )
+    return neighbour_sources.FileSource(found)
 
 
 def connection(conf: cfg.ConfigOpts) -> str:

@@ -86,6 +86,19 @@ def _now() -> str:
     return now.replace(tzinfo=None).isoformat(timespec='microseconds')
 
 
+def background() -> RequestContext:
+    """Return the context of what a cell does by itself: the few keys that every peer needs."""
+    request_id = oslo_context.generate_request_id()
+    wire = {
+        'user_id': None,
+        'project_id': None,
+        'is_admin': True,
+        'request_id': request_id,
+        'timestamp': _now(),
+    }
+    return RequestContext(request_id=request_id, is_admin=True, wire=wire)
+
+
 def rpc_context(ctxt: Mapping[str, Any]) -> dict[str, Any]:
     """Return what goes with a message beside its envelope.
 

@@ -1,10 +1,11 @@
 """How a handler is called: with which context and arguments, in which transaction, how often.
 
-Three forms, by the row of the operation:
+Four forms, by the row of the operation:
 
 - a read: ``handler(ctxt, **kwargs)``; it may run twice;
 - a change: ``handler(connection, message, **kwargs)``, in the transaction that notes
   that it is done;
+- a notice: ``handler(ctxt, message, **kwargs)``; it comes again;
 - a change that acts outside of the database: ``handler(ctxt, message, **kwargs)``, before
   that transaction; what it reaches knows repetitions by the uuid of the message.
 
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
+from oslo_versionedobjects import exception as versioned
 
 from cells import context, exceptions, operations, remote_errors, wire
 from cells.db import engine
@@ -34,6 +36,8 @@ LOG = logging.getLogger(__name__)
 COPY_PAUSE: Final = 0.05
 #: Seconds that a copy waits for it.
 COPY_SECONDS: Final = 10.0
+#: How often a transaction is done again that was in the way of another.
+MOST_DEADLOCKS: Final = 5
 
 Handler = Callable[..., Any]
 
@@ -66,6 +70,7 @@ class Dispatcher:
 
     :param handlers: by name of the operation.
     :param own_name: of this cell, for errors.
+    :param object_release: at whose versions objects leave this cell.
     """
 
     def __init__(
@@ -74,12 +79,14 @@ class Dispatcher:
         handlers: Mapping[str, Handler],
         database: engine.Database,
         own_name: str,
+        object_release: str,
         stats: Stats,
     ) -> None:
         check_handlers(handlers)
         self._handlers = handlers
         self._database = database
         self._own_name = own_name
+        self._object_release = object_release
         self._stats = stats
         self._signatures = {name: inspect.signature(one) for name, one in handlers.items()}
         self._database_away = False
@@ -89,7 +96,7 @@ class Dispatcher:
         """Carry a question, or an order that wants an answer, out and return what came of it."""
         own = str(message.routing_path)
         try:
-            return Response(own, objects_base.to_primitive(self._value(message)))
+            return Response(own, self._primitive(self._value(message)))
         except exceptions.WireError as error:
             return Response(own, failure=remote_errors.failure_of(error))
         except Exception as error:  # noqa: BLE001 - where a handler's result becomes an answer
@@ -115,8 +122,21 @@ class Dispatcher:
             connection, message, **self._arguments(message, connection, message)
         )
 
+    def notice(self, message: Message) -> None:
+        """Take a notice; what goes wrong with it is logged, as nobody waits."""
+        try:
+            self.reach_out(message)
+        except exceptions.WireError as error:
+            LOG.warning(
+                'Refused %s, which came by %s: %s', message.method_name, message.routing_path, error
+            )
+            self._stats.count('messages_refused', reason=type(error).__name__)
+        except Exception:  # noqa: BLE001 - nobody looks at what a pool's task raised
+            LOG.exception('%s of %s failed', message.method_name, message.routing_path)
+            self._stats.count('handlers_failed', operation=message.method_name)
+
     def reach_out(self, message: Message) -> Any:
-        """Carry a change out that acts outside of the database."""
+        """Carry out what acts outside of the database, or is only noted."""
         ctxt = context_of(message)
         kwargs = self._arguments(message, ctxt, message)
         return self._handlers[message.method_name](ctxt, message, **kwargs)
@@ -130,7 +150,7 @@ class Dispatcher:
             elif row.external:
                 value = self._reach_out_once(message)
             else:
-                value = self._change_once(message)
+                value = _undisturbed(lambda: self._change_once(message))
         except engine.ERRORS as error:
             if not engine.is_transient(error):
                 raise
@@ -143,12 +163,15 @@ class Dispatcher:
         self._database_away = False
         return value
 
+    def _primitive(self, value: Any) -> Any:
+        return objects_base.to_primitive(value, self._object_release)
+
     def _arguments(self, message: Message, *positional: Any) -> dict[str, Any]:
         name = message.method_name
-        kwargs = objects_base.transform(message.method_kwargs, objects_base.from_primitive)
         try:
+            kwargs = objects_base.transform(message.method_kwargs, objects_base.from_primitive)
             self._signatures[name].bind(*positional, **kwargs)
-        except TypeError as error:
+        except (TypeError, versioned.VersionedObjectsException) as error:
             raise exceptions.Invalid(reason='%s: %s' % (name, error)) from None
         return kwargs
 
@@ -157,7 +180,7 @@ class Dispatcher:
     def _change_once(self, message: Message) -> Any:
         with self._database.write() as connection:
             if db_journal.order_begin(connection, message.uuid, message.method_name):
-                value = objects_base.to_primitive(self.change(connection, message))
+                value = self._primitive(self.change(connection, message))
                 db_journal.order_end(connection, message.uuid, wire.dumps(value))
                 return value
         return self._kept(message)
@@ -168,7 +191,7 @@ class Dispatcher:
         if not fresh:
             return self._kept(message)
         try:
-            value = objects_base.to_primitive(self.reach_out(message))
+            value = self._primitive(self.reach_out(message))
         except BaseException:
             with self._database.write() as connection:
                 db_journal.order_forget(connection, message.uuid)
@@ -191,3 +214,14 @@ class Dispatcher:
             % (message.method_name, wire.bare_uuid(message.uuid), message.routing_path),
             cell_name=str(message.routing_path),
         )
+
+
+def _undisturbed(work: Callable[[], Any]) -> Any:
+    """Do a transaction, and again when it was only in the way of another."""
+    for _ in range(MOST_DEADLOCKS):
+        try:
+            return work()
+        except engine.ERRORS as error:
+            if not engine.is_deadlock(error):
+                raise
+    return work()

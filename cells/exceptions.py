@@ -80,7 +80,8 @@ class Invalid(WireError):
     code = 400
 
     def __init__(self, message: str | None = None, /, **kwargs: Any) -> None:
-        kwargs.setdefault('reason', 'no reason given')
+        if '%(reason)s' in self.msg_fmt:
+            kwargs.setdefault('reason', 'no reason given')
         super().__init__(message, **kwargs)
 
 
@@ -101,6 +102,12 @@ class CellExists(WireError):
     """Raised when a neighbour of the name exists already."""
 
     msg_fmt = 'Cell with name %(name)s already exists.'
+
+
+class CellsUpdateUnsupported(WireError):
+    """Raised when neighbours are written in a file and are to be changed over RPC."""
+
+    msg_fmt = 'Cannot update cells configuration file.'
 
 
 class CellRoutingInconsistency(WireError):
@@ -136,3 +143,143 @@ class CellTimeout(NotFound):
     def __init__(self, message: str | None = None, /, **kwargs: Any) -> None:
         kwargs.setdefault('cell_name', '(unknown)')
         super().__init__(message, **kwargs)
+
+
+class NotPermitted(WireError):
+    """The family of what the caller may not do."""
+
+    msg_fmt = 'Not allowed.'
+    code = 403
+
+
+class PolicyNotAuthorized(NotPermitted):
+    """Raised when the rules do not let the caller do it."""
+
+    msg_fmt = "Policy doesn't allow %(action)s to be performed."
+
+
+class InstanceNotFound(NotFound):
+    """Raised when a cell has no such instance."""
+
+    msg_fmt = 'Instance %(instance_id)s could not be found.'
+
+
+class InstanceExists(WireError):
+    """Raised when there is an instance of this uuid already, possibly a deleted one."""
+
+    msg_fmt = 'Instance %(name)s already exists.'
+    code = 409
+
+
+class InstanceUnknownCell(NotFound):
+    """Raised when it is not known in which cell an instance is."""
+
+    msg_fmt = 'Cell is not known for instance %(instance_uuid)s'
+
+
+class InstanceInvalidState(Invalid):
+    """Raised when an instance is in a state in which something cannot be done with it."""
+
+    msg_fmt = (
+        'Instance %(instance_uuid)s in %(attr)s %(state)s. Cannot %(method)s while the instance '
+        'is in this state.'
+    )
+
+
+class InstanceIsLocked(InstanceInvalidState):
+    """Raised when an instance is locked and the caller is no administrator."""
+
+    msg_fmt = 'Instance %(instance_uuid)s is locked'
+
+
+class InstanceNotReady(Invalid):
+    """Raised when an instance is on no host."""
+
+    msg_fmt = 'Instance %(instance_id)s is not ready'
+
+
+class InstanceUpdateConflict(WireError):
+    """Raised when an instance is no longer as the one who changes it expects it to be."""
+
+    msg_fmt = (
+        'Conflict updating instance %(instance_uuid)s. Expected: %(expected)s. Actual: %(actual)s'
+    )
+
+
+class UnexpectedTaskStateError(InstanceUpdateConflict):
+    """Raised when another task has an instance."""
+
+
+class UnexpectedDeletingTaskStateError(UnexpectedTaskStateError):
+    """Raised when an instance is being deleted."""
+
+
+class KeypairNotFound(NotFound):
+    """Raised when a user has no such key pair."""
+
+    msg_fmt = 'Keypair %(name)s not found for user %(user_id)s'
+
+
+class KeyPairExists(WireError):
+    """Raised when a user has a key pair of this name already."""
+
+    msg_fmt = "Key pair '%(key_name)s' already exists."
+    code = 409
+
+
+class HostNotFound(NotFound):
+    """Raised when a cell has no such host."""
+
+    msg_fmt = 'Host %(host)s could not be found.'
+
+
+class ComputeHostNotFound(HostNotFound):
+    """Raised when a cell has no such compute host, or no such compute node."""
+
+    msg_fmt = 'Compute host %(host)s could not be found.'
+
+
+class ServiceNotFound(NotFound):
+    """Raised when a cell has no service of this id."""
+
+    msg_fmt = 'Service %(service_id)s could not be found.'
+
+
+class HostBinaryNotFound(NotFound):
+    """Raised when a host has no such service."""
+
+    msg_fmt = 'Could not find binary %(binary)s on host %(host)s.'
+
+
+class ComputeServiceUnavailable(WireError):
+    """Raised when the agent of a host is down, or does not answer."""
+
+    msg_fmt = 'Compute service of %(host)s is unavailable at this time.'
+    code = 400
+
+
+class HostNameInUse(WireError):
+    """Raised when a host reports under a name that another machine has, which is alive."""
+
+    msg_fmt = 'Host %(host)s is another machine, which reported %(seconds)s seconds ago'
+    code = 409
+
+
+class FlavorNotFound(NotFound):
+    """Raised when there is no such flavor."""
+
+    msg_fmt = 'Flavor %(flavor_id)s could not be found.'
+
+
+class FlavorExists(WireError):
+    """Raised when there is a flavor of this name."""
+
+    msg_fmt = 'Flavor with name %(name)s already exists.'
+    code = 409
+
+
+class FlavorIdExists(WireError):
+    """Raised when there is a flavor of this id."""
+
+    msg_fmt = 'Flavor with ID %(flavor_id)s already exists.'
+    code = 409

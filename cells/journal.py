@@ -49,6 +49,8 @@ PURGE_SIZE: Final = 500
 WORKERS: Final = 2
 
 LONGEST_REASON: Final = 1000
+LONGEST_UUID: Final = 120
+LONGEST_OPERATION: Final = 64
 
 #: Carries a change out in a transaction: (connection, envelope).
 Perform = Callable[[sa.Connection, str], None]
@@ -67,6 +69,8 @@ class _Arrival:
     envelope: str
     on_commit: Callable[[], None]
     on_refusal: Callable[[str], None]
+    came_by: str = ''
+    dead: str | None = None
 
 
 class Patience:
@@ -173,6 +177,34 @@ class Journal:
             self._arrivals.append(_Arrival(uuid, operation, envelope, on_commit, on_refusal))
             self._arrived.notify()
 
+    def park(
+        self,
+        uuid: str,
+        operation: str,
+        came_by: str,
+        envelope: str,
+        reason: str,
+        on_commit: Callable[[], None],
+    ) -> None:
+        """Put a message aside that is not tried any more, for people to look at. Returns at once.
+
+        :param on_commit: called when it is safe.
+        """
+        LOG.error('Message %s (%s, %s) is put aside: %s', uuid, operation, came_by, reason)
+        self._stats.count('messages_parked')
+        arrival = _Arrival(
+            _storable(uuid)[:LONGEST_UUID],
+            _storable(operation)[:LONGEST_OPERATION],
+            _storable(envelope, len(envelope)),
+            on_commit,
+            lambda refusal: on_commit(),
+            _storable(came_by),
+            _storable(reason),
+        )
+        with self._arrived:
+            self._arrivals.append(arrival)
+            self._arrived.notify()
+
     def accept_and_wait(self, uuid: str, operation: str, envelope: str) -> None:
         """Take a change in and return when it is safe.
 
@@ -220,7 +252,16 @@ class Journal:
         try:
             with self._database.write() as connection:
                 db_journal.inbox_accept(
-                    connection, [(one.uuid, one.operation, one.envelope) for one in group]
+                    connection,
+                    [(one.uuid, one.operation, one.envelope) for one in group if one.dead is None],
+                )
+                db_journal.dead_add(
+                    connection,
+                    [
+                        (one.uuid, one.operation, one.came_by, one.envelope, one.dead)
+                        for one in group
+                        if one.dead is not None
+                    ],
                 )
                 db_journal.inbox_remember(connection, [one.uuid for one in group], KEEP_SECONDS / 2)
         except (*engine.ERRORS, ValueError) as error:
@@ -354,6 +395,6 @@ class Journal:
                 due = time.monotonic() + PURGE_INTERVAL
 
 
-def _storable(text: str) -> str:
+def _storable(text: str, longest: int = LONGEST_REASON) -> str:
     """Return a text that every database takes."""
-    return text.replace('\0', '?').encode('utf-8', 'replace').decode()[:LONGEST_REASON]
+    return text.replace('\0', '?').encode('utf-8', 'replace').decode()[:longest]

@@ -22,12 +22,14 @@ class Extension:
     :ivar sent_at: when the neighbour sent it, seconds since the epoch by its clock.
     :ivar budget_ms: within how many milliseconds of that the neighbour wants the answer.
     :ivar reply_server: the server name of the worker that waits for it.
+    :ivar cell_id: the id of the cell that sent it.
     """
 
     version: int
     sent_at: float
     budget_ms: int | None = None
     reply_server: str | None = None
+    cell_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

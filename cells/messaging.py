@@ -8,8 +8,8 @@ goes into the journal first and is settled then.
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from cells import (
     context,
@@ -20,6 +20,7 @@ from cells import (
     operations,
     paths,
     routing,
+    versions,
     wire,
 )
 from cells.changes import Changes
@@ -33,7 +34,8 @@ from cells.messages import (
     ResponseMessage,
     TargetedMessage,
 )
-from cells.operations import OPERATIONS
+from cells.objects import base as objects_base
+from cells.operations import OPERATIONS, Direction
 from cells.outbox import Outbox
 from cells.post import Post
 from cells.questions import Questions
@@ -51,11 +53,16 @@ __all__ = [
 
 LOG = logging.getLogger(__name__)
 
+#: A message that was delivered so often and never settled is put aside: it may be what kills
+#: the process each time.
+MOST_DELIVERIES: Final = 8
+
 
 class MessageRunner:
     """Runs the messages of one worker.
 
     :param server: the server name of this worker, under which answers reach it.
+    :param object_release: at whose versions objects leave this cell.
     :param dispatcher: calls what a message names; nothing else can be called by one.
     :param call_timeout: seconds within which a question is answered.
     :param max_hop_count: how many cells a message from here may pass.
@@ -70,6 +77,7 @@ class MessageRunner:
         dispatcher: dispatch.Dispatcher,
         stats: Stats,
         server: str,
+        object_release: str,
         call_timeout: float,
         max_hop_count: int,
         max_message_bytes: int,
@@ -77,13 +85,19 @@ class MessageRunner:
         waiting_per_neighbour: int,
     ) -> None:
         self._state = state
+        self._driver = driver
         self._stats = stats
         self._server = server
+        self._object_release = object_release
         self._call_timeout = call_timeout
         self._max_hop_count = max_hop_count
         self._max_message_bytes = max_message_bytes
         self._post = Post(
-            state=state, driver=driver, stats=stats, server=server, max_hop_count=max_hop_count
+            state=state,
+            driver=driver,
+            stats=stats,
+            server=server,
+            max_hop_count=max_hop_count,
         )
         self._questions = Questions(
             state=state,
@@ -174,17 +188,58 @@ class MessageRunner:
         self._questions.next_hop(message)
         self._changes.order(self._journal, message)
 
+    def tell(
+        self,
+        operation: str,
+        neighbour: str,
+        kwargs: Mapping[str, Any],
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Send a notice to a neighbour; returns at once, and nobody hears whether it came.
+
+        :param on_failure: called when it did not even get out.
+        """
+        row = OPERATIONS[operation]
+        fields = self._fields(context.background(), operation, kwargs, need_response=False)
+        # The workers of a plain cell share nothing; ours do (P2).
+        fanout = row.direction is Direction.UP and not self._state.sightings.is_ours(neighbour)
+        target = fields['routing_path'].hopped(neighbour)
+        message = TargetedMessage(target_cell=target, fanout=fanout, **fields)
+        self._post.notice(message, on_failure)
+
+    def ping(self, target: paths.CellPath, seconds: float) -> Response:
+        """Ask a cell, at any depth below or the parent, who it is; and wait."""
+        message = self._ping(target, seconds)
+        if target == message.routing_path:
+            return Response(str(target), self._who_am_i(message))
+        return self._questions.ask_one(message)
+
+    def ping_later(
+        self, neighbour: str, seconds: float, on_complete: Callable[[Response | None], None]
+    ) -> None:
+        """Ask a neighbour who it is; returns at once."""
+        target = paths.CellPath((self._state.topology.own_name, neighbour))
+        self._questions.ask_later(self._ping(target, seconds), neighbour, on_complete)
+
+    def _ping(self, target: paths.CellPath, seconds: float) -> TargetedMessage:
+        fields = self._fields(context.background(), operations.PING, {}, seconds=seconds)
+        parent = len(target) == 2 and target.last in self._state.topology.parents
+        fields['direction'] = Direction.UP if parent else Direction.DOWN
+        return TargetedMessage(target_cell=target, **fields)
+
     def _fields(
         self,
         ctxt: context.RequestContext,
         operation: str,
         kwargs: Mapping[str, Any],
         need_response: bool = True,
+        seconds: float | None = None,
     ) -> dict[str, Any]:
         row = OPERATIONS[operation]
         uuid = messages.new_uuid()
         if need_response:
-            mark = Extension(0, time.time(), int(self._call_timeout * 1000), self._server)
+            budget = self._call_timeout if seconds is None else seconds
+            mark = Extension(0, time.time(), int(budget * 1000), self._server)
             uuid = wire.marked_uuid(uuid, mark)
         elif ctxt.delivery_id:
             # The same when a client's cast comes twice, so that it is done once.
@@ -192,7 +247,7 @@ class MessageRunner:
         return {
             'ctxt': ctxt.to_dict(),
             'method_name': operation,
-            'method_kwargs': kwargs,
+            'method_kwargs': objects_base.to_primitive(dict(kwargs), self._object_release),
             'direction': row.direction,
             'routing_path': paths.CellPath((self._state.topology.own_name,)),
             'uuid': uuid,
@@ -202,25 +257,49 @@ class MessageRunner:
 
     def receive(self, incoming: base.Incoming) -> None:
         """Take a message from the bus, in the thread that reads: neither waits nor raises."""
+        message, refusal, settle_now = None, None, True
+        if incoming.deliveries >= MOST_DELIVERIES:
+            reason = 'delivered %d times and never brought to an end' % incoming.deliveries
+            self._park('', '', 'not read', incoming, reason)
+            return
         try:
-            settle_now = self._dispatch(self._admit(incoming.text), incoming)
+            message = self._admit(incoming.text)
+            settle_now = self._dispatch(message, incoming)
         except (exceptions.InvalidMessage, exceptions.WireError) as error:
-            self._stats.count('messages_refused', reason=type(error).__name__)
-            LOG.warning('Refused a message: %s', error)
-            incoming.settle()
-        except Exception:  # noqa: BLE001 - the reading thread serves all neighbours
+            refusal = error
+        except Exception as error:  # noqa: BLE001 - the reading thread serves all neighbours
             self._stats.count('messages_refused', reason='internal')
             LOG.exception('A message could not be dealt with')
+            if message is not None:
+                name, path = message.method_name, str(message.routing_path)
+                self._park(message.uuid, name, path, incoming, repr(error))
+                return
+        # Not in the handler of the error, as oslo.log would add the error to the line.
+        if refusal is not None:
+            self._stats.count('messages_refused', reason=type(refusal).__name__)
+            came_by = ' that came by %s' % message.routing_path if message else ''
+            LOG.warning('Refused a message%s: %s', came_by, refusal)
+        if settle_now:
             incoming.settle()
-        else:
-            if settle_now:
-                incoming.settle()
+
+    def _park(
+        self, uuid: str, operation: str, came_by: str, incoming: base.Incoming, reason: str
+    ) -> None:
+        assert self._journal is not None
+        self._journal.park(uuid, operation, came_by, incoming.text, reason, incoming.settle)
+
+    def park_cast(self, method: str, text: str, settle: Callable[[], None]) -> None:
+        """Put a client's cast aside that was delivered too often."""
+        assert self._journal is not None
+        reason = 'delivered %d times and never brought to an end' % MOST_DELIVERIES
+        self._journal.park('', method, 'a client', text, reason, settle)
 
     def _admit(self, text: str) -> Message:
         size = len(text) if text.isascii() else len(text.encode('utf-8', 'replace'))
         if size > self._max_message_bytes:
             raise exceptions.InvalidMessage(
-                reason='it has %d bytes, at most %d are allowed' % (size, self._max_message_bytes)
+                reason='it has %d bytes, at most %d are allowed (from an unknown sender)'
+                % (size, self._max_message_bytes)
             )
         message = wire.decode(text)
         neighbours = self._state.topology.neighbours
@@ -231,8 +310,22 @@ class MessageRunner:
                 reason='%s (%s %s)' % (error.kwargs['reason'], message.method_name, message.uuid)
             ) from None
         sender = message.routing_path.last
-        self._state.saw(sender, message.extension.version if message.extension else 0)
+        x = message.extension
+        if x is not None and x.cell_id == self._state.cell_id:
+            raise exceptions.CellRoutingInconsistency(
+                reason='cell %s has the id of this cell, %s: the database of one is a copy of the '
+                'other. Change the row in the table cell_identity of the copy' % (sender, x.cell_id)
+            )
+        known = self._state.sightings
+        other = known.saw(sender, x.version, x.cell_id, x.sent_at) if x else known.saw(sender, 0)
+        if other is not None and x is not None:
+            raise exceptions.CellRoutingInconsistency(
+                reason='two cells are called %s: %s, which is known here, and now %s (%s %s). Give '
+                'one of them another [cells] name'
+                % (sender, other, x.cell_id, message.method_name, wire.bare_uuid(message.uuid))
+            )
         self._stats.count('messages_received', neighbour=sender)
+        self._driver.heard(sender)
         return message.hopped(neighbours.own_name)
 
     def _dispatch(self, message: Message, incoming: base.Incoming) -> bool:
@@ -240,19 +333,24 @@ class MessageRunner:
         if isinstance(message, ResponseMessage):
             self._questions.on_answer(message)
             return True
-        if message.method_name == operations.RECEIPT:
-            self._on_receipt(message)
-            return True
+        hop, row, refusal = None, OPERATIONS.get(message.method_name), None
         try:
             self._check(message)
             hop = (
                 self._questions.next_hop(message) if isinstance(message, TargetedMessage) else None
             )
-            row = OPERATIONS.get(message.method_name)
             if row is None and not self._passes(message, hop):
                 raise exceptions.CellServiceAPIMethodNotFound(detail=message.method_name)
         except exceptions.WireError as error:
-            self._refuse(message, error)
+            refusal = error
+        if refusal is not None:
+            self._refuse(message, refusal)
+            return True
+        if row is not None and hop is None and row.name in operations.CONSUMED:
+            self._consume(message)
+            return True
+        if row is not None and row.notice:
+            self._questions.on_notice(message)
             return True
         if (row is None or row.changes) and not message.need_response:
             assert self._journal is not None
@@ -290,6 +388,10 @@ class MessageRunner:
             )
         if row is not None and message.need_response and not row.replies:
             raise exceptions.CellRoutingInconsistency(reason='%s is never answered' % row.name)
+        if row is not None and not (message.need_response or row.changes or row.notice):
+            raise exceptions.CellRoutingInconsistency(
+                reason='%s wants no answer, and is nothing else than a question' % row.name
+            )
         late = -self._questions.time_left(message)
         if message.need_response and late > deadlines.GRACE:
             raise exceptions.CellTimeout(
@@ -307,6 +409,26 @@ class MessageRunner:
             error,
         )
         self._questions.refuse(message, error)
+
+    def _consume(self, message: Message) -> None:
+        """Deal with what the runner answers by itself."""
+        if message.method_name == operations.RECEIPT:
+            self._on_receipt(message)
+        else:
+            response = Response(str(message.routing_path), self._who_am_i(message))
+            self._post.reply(message, [response])
+
+    def _who_am_i(self, message: Message) -> dict[str, Any]:
+        topology = self._state.topology
+        last = message.neighbour or topology.own_name
+        known = 'parent' if last in topology.parents else 'child'
+        return {
+            'id': self._state.cell_id,
+            'name': topology.own_name,
+            'time': time.time(),
+            'protocol': versions.EXTENSION_VERSION,
+            'knows': known if last in topology.names else 'self',
+        }
 
     def _on_receipt(self, message: Message) -> None:
         uuids = message.method_kwargs.get('uuids')

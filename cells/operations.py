@@ -57,6 +57,7 @@ class Operation:
     :ivar changes: whether it changes anything: then it runs once, journaled first unless its
         source waits for the answer; else it is a read, which may run twice and may be lost
         with its asker.
+    :ivar notice: goes one way and is repeated by its sender, so that it may be lost.
     :ivar external: a change that acts on something else than the database.
     :ivar runs_at_source: a broadcast that its source takes part in.
     :ivar at_top: carried out by the top of the tree alone.
@@ -69,6 +70,7 @@ class Operation:
     direction: Direction | None
     replies: bool = False
     changes: bool = False
+    notice: bool = False
     external: bool = False
     runs_at_source: bool = False
     at_top: bool = False
@@ -86,15 +88,40 @@ _B = frozenset({Kind.BROADCAST})
 
 #: Says which changes a neighbour has safely in its journal.
 RECEIPT: Final = 'x_receipt'
+#: Asks a cell who it is and what time it has there.
+PING: Final = 'x_ping'
 
 _ROWS = (
     Operation('service_get_all', _B, Direction.DOWN, replies=True, runs_at_source=True),
     Operation('sync_instances', _B, Direction.DOWN, changes=True),
     Operation('task_log_get_all', _T | _B, Direction.DOWN, replies=True, runs_at_source=True),
-    Operation(RECEIPT, _T, None, extension=True),
+    Operation('action_events_get', _T, Direction.DOWN, replies=True),
+    Operation('action_get_by_request_id', _T, Direction.DOWN, replies=True),
+    Operation('actions_get', _T, Direction.DOWN, replies=True),
+    Operation('consoleauth_delete_tokens', _B, Direction.UP, changes=True, at_top=True),
+    Operation('get_keypair_at_top', _B, Direction.UP, replies=True, at_top=True),
+    Operation('get_migrations', _T | _B, Direction.DOWN, replies=True),
+    Operation('run_compute_api_method', _T, Direction.DOWN, replies=True, changes=True),
+    Operation('validate_console_port', _T, Direction.DOWN, replies=True),
+    Operation('compute_node_get', _T, Direction.DOWN, replies=True),
+    Operation('compute_node_get_all', _B, Direction.DOWN, replies=True, runs_at_source=True),
+    Operation('compute_node_stats', _B, Direction.DOWN, replies=True, runs_at_source=True),
+    Operation('get_host_uptime', _T, Direction.DOWN, replies=True),
+    Operation(
+        'proxy_rpc_to_manager', _T, Direction.DOWN, replies=True, changes=True, external=True
+    ),
+    Operation('service_delete', _T, Direction.DOWN, replies=True, changes=True),
+    Operation('service_get_by_compute_host', _T, Direction.DOWN, replies=True),
+    Operation('service_update', _T, Direction.DOWN, replies=True, changes=True),
+    Operation('announce_capabilities', _T, Direction.DOWN, notice=True, next_door=True),
+    Operation('announce_capacities', _T, Direction.DOWN, notice=True, next_door=True),
+    Operation('update_capabilities', _T, Direction.UP, notice=True, next_door=True),
+    Operation('update_capacities', _T, Direction.UP, notice=True, next_door=True),
+    Operation(RECEIPT, _T, None, notice=True, next_door=True, extension=True),
+    Operation(PING, _T, None, replies=True, extension=True),
 )
 
 OPERATIONS: Final[dict[str, Operation]] = {row.name: row for row in _ROWS}
 
 #: Operations that the runner itself consumes, without a handler.
-CONSUMED: Final = frozenset({RECEIPT})
+CONSUMED: Final = frozenset({RECEIPT, PING})

@@ -77,7 +77,8 @@ class Outbox:
         """Claim nothing more; what the senders have may still go out."""
         self._stopped.set()
         self.wake()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def finish(self) -> None:
         """Note what became of what the senders had; call when these have ended."""

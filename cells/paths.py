@@ -12,8 +12,9 @@ import re
 SEPARATOR = '!'
 ITEM_SEPARATOR = '@'
 MAX_NAME_LENGTH = 255
+MAX_PATH_LENGTH = 4096
 
-_BAD_IN_NAME = re.compile(r'[!@.\s\x00-\x1f\x7f]')
+_BAD_IN_NAME = re.compile(r'[!@.\s\x00-\x1f\x7f\ud800-\udfff]')
 
 
 def check_name(name: object) -> str:
@@ -56,6 +57,11 @@ class CellPath:
         """
         if not isinstance(text, str):
             raise ValueError('a cell path is a text such as "api!child", not %r' % (text,))
+        if len(text) > MAX_PATH_LENGTH:
+            raise ValueError(
+                'cell path %r... has %d characters, at most %d are allowed'
+                % (text[:20], len(text), MAX_PATH_LENGTH)
+            )
         return _parsed(text)
 
     def __str__(self) -> str:

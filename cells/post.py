@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from cells import (
     context,
@@ -79,7 +79,9 @@ class Post:
         :param budget_ms: within how many milliseconds an answer is wanted.
         """
         server = None if budget_ms is None else self._server
-        extension = Extension(versions.EXTENSION_VERSION, time.time(), budget_ms, server)
+        extension = Extension(
+            versions.EXTENSION_VERSION, time.time(), budget_ms, server, self._state.cell_id
+        )
         return wire.encode(messages.with_extension(message, extension))
 
     def question(
@@ -106,13 +108,36 @@ class Post:
             ),
         )
 
-    def reply(self, message: Message, responses: Sequence[Response]) -> None:
-        """Send the answer to a question back, on the way that it came."""
+    def notice(self, message: TargetedMessage, on_failure: Callable[[], None]) -> None:
+        """Send a notice to the neighbour that it is for; one that is lost is sent again."""
+        hop = message.target_cell.last
+
+        def on_sent(error: Exception | None) -> None:
+            if error is not None:
+                self._stats.count('notices_not_sent', neighbour=hop)
+                on_failure()
+
+        self._send(
+            hop,
+            base.Outgoing(
+                kind=Kind.TARGETED,
+                text=self.outward(message),
+                ctxt=context.rpc_context(message.ctxt),
+                fanout=message.fanout,
+                on_sent=on_sent,
+            ),
+        )
+
+    def reply(self, message: Message, responses: Sequence[Response], told: bool = False) -> None:
+        """Send the answer to a question back, on the way that it came.
+
+        :param told: whether the log has already what is wrong in the answer.
+        """
         target = routing.way_back(message)
         answer = ResponseMessage(
             ctxt=message.ctxt,
             method_name='parse_responses',
-            method_kwargs=wire.encode_responses(self._presentable(message, responses)),
+            method_kwargs=_encoded(self._presentable(message, responses, told)),
             direction=message.direction.opposite,
             routing_path=paths.CellPath((self._state.topology.own_name,)),
             uuid=messages.new_uuid(),
@@ -201,18 +226,21 @@ class Post:
     def _last_hop_worker(self, answer: ResponseMessage) -> str | None:
         if len(answer.target_cell) - len(answer.routing_path) != 1:
             return None
-        if not self._state.sighting(answer.target_cell.last).is_ours:
+        if not self._state.sightings.is_ours(answer.target_cell.last):
             return None
         return wire.marks(answer.response_uuid).get('w')
 
-    def _presentable(self, message: Message, responses: Sequence[Response]) -> Sequence[Response]:
+    def _presentable(
+        self, message: Message, responses: Sequence[Response], told: bool
+    ) -> Sequence[Response]:
         """Leave out, for a plain parent, what would make it fail a whole listing (T3)."""
         if not isinstance(message, BroadcastMessage) or message.extension is not None:
             return responses
         for response in responses:
             if response.failure is not None:
                 self._stats.count('answers_left_out')
-                LOG.warning(
+                LOG.log(
+                    logging.INFO if told else logging.WARNING,
                     '%s %s: %s is left out for a parent that cannot bear it: %s',
                     message.method_name,
                     message.uuid,
@@ -265,6 +293,23 @@ class _Later:
                 action()
             except Exception:  # noqa: BLE001 - one answer must not end the thread of all
                 LOG.exception('An answer could not be sent once more')
+
+
+def _encoded(responses: Sequence[Response]) -> dict[str, Any]:
+    """Return answers for the wire; one that does not fit must not cost the others (T3)."""
+    try:
+        return wire.encode_responses(responses)
+    except (TypeError, ValueError, RecursionError):
+        return wire.encode_responses([_sendable(response) for response in responses])
+
+
+def _sendable(response: Response) -> Response:
+    try:
+        wire.encode_responses([response])
+    except (TypeError, ValueError, RecursionError) as error:
+        LOG.exception('The answer of %s cannot be sent', response.cell_name)
+        return Response(response.cell_name, failure=remote_errors.failure_of(error))
+    return response
 
 
 def _unreachable(hop: str, error: Exception) -> Failure:

@@ -6,6 +6,7 @@ when all have answered or when its time is over, and it is this cell's
 ``deadlines`` thread that ends it then.
 """
 
+import collections
 import concurrent.futures
 import logging
 import math
@@ -32,6 +33,10 @@ LOG = logging.getLogger(__name__)
 
 #: Most questions of other cells that wait for a handler thread, per thread.
 QUEUED_PER_THREAD: Final = 64
+#: Seconds that the answer of a neighbour is waited for that is known to be mute.
+MUTE_PATIENCE: Final = 2.0
+#: How many broadcasts are remembered, to know a second copy of one.
+MOST_RECENT: Final = 2000
 
 
 class Questions:
@@ -68,10 +73,17 @@ class Questions:
         self._busy = 0
         self._busy_lock = threading.Lock()
         self._clock = _Clock(self._pending)
+        self._recent = _Recent()
 
     def start(self) -> None:
         """Begin to watch deadlines."""
         self._clock.start()
+        self._state.sightings.on_mute(self._doubt)
+
+    def _doubt(self, neighbour: str) -> None:
+        patience = time.monotonic() + MUTE_PATIENCE
+        self._pending.doubt(neighbour, patience)
+        self._clock.watch(patience)
 
     def drain(self, seconds: float) -> None:
         """Wait for the answers that are waited for; after ``seconds``, go on with what is there."""
@@ -122,15 +134,16 @@ class Questions:
         meanwhile: Callable[[], None] = lambda: None,
     ) -> replies.Parts:
         """Send a question to some neighbours and wait for their answers."""
+        seconds = self.time_left(message)
         admitted = self._waiting.enter(hops)
         try:
             waiter = _Waiter()
-            deadline = time.monotonic() + self._call_timeout
+            deadline = time.monotonic() + seconds
             if hops:
-                self._pending.expect(message.uuid, hops, deadline, waiter.complete)
+                self._expect(message.uuid, hops, deadline, waiter.complete)
             for hop in hops:
                 if hop in admitted:
-                    self._send(message, hop, self._call_timeout)
+                    self._send(message, hop, seconds)
                 else:
                     busy = Response(_path_of(message, hop), failure=self._overload(message, hop))
                     self._pending.put(message.uuid, hop, (busy,))
@@ -142,6 +155,24 @@ class Questions:
         finally:
             self._waiting.leave(admitted)
 
+    def ask_later(
+        self, message: TargetedMessage, hop: str, on_complete: Callable[[Response | None], None]
+    ) -> None:
+        """Ask a neighbour and return at once.
+
+        :param on_complete: called with its answer, or None when there was none in time.
+        """
+        seconds = self.time_left(message)
+        deadline = time.monotonic() + seconds
+
+        def complete(parts: replies.Parts) -> None:
+            part = parts[hop]
+            on_complete(part[0] if part else None)
+
+        self._pending.expect(message.uuid, (hop,), deadline, complete)
+        self._clock.watch(deadline)
+        self._send(message, hop, seconds)
+
     # -- for neighbours --
 
     def on_targeted(self, message: TargetedMessage, hop: str | None) -> None:
@@ -150,10 +181,25 @@ class Questions:
             self._in_pool(message, lambda: self._post.reply(message, [self._answer(message)]))
             return
 
-        def on_failure(failure: Failure) -> None:
+        def fail(failure: Failure) -> None:
+            self._pending.put(message.uuid, hop, ())
             self._post.reply(message, [Response(str(message.target_cell), failure=failure)])
 
-        self._post.question(message, hop, deadlines.shorter(self.time_left(message)), on_failure)
+        # The answer passes through here, and on_answer() takes note of it; a neighbour that is
+        # mute, or becomes so, is named by this cell, which knows first.
+        def complete(parts: replies.Parts) -> None:
+            if parts[hop] is None:
+                fail(self._timeout(message, _path_of(message, hop)))
+
+        budget = deadlines.shorter(self.time_left(message))
+        deadline = time.monotonic() + budget
+        if self._expect(message.uuid, (hop,), deadline, complete):
+            self._clock.watch(deadline)
+        self._post.question(message, hop, budget, fail)
+
+    def on_notice(self, message: Message) -> None:
+        """Take a notice. Does not wait."""
+        self._in_pool(message, lambda: self._dispatcher.notice(message))
 
     def on_broadcast(self, message: BroadcastMessage) -> None:
         """Answer a question for this cell and all behind it. Does not wait."""
@@ -169,9 +215,15 @@ class Questions:
             self._post.reply(message, merged)
 
         deadline = time.monotonic() + budget
-        if not self._pending.expect(message.uuid, (*hops.send_to, own), deadline, complete):
-            self._stats.count('questions_twice')  # delivered again: its answer is on its way
+        assert message.neighbour is not None
+        first = self._recent.put(message.uuid, message.neighbour)
+        if first is not None:
+            self._stats.count('questions_twice')
+            if first != message.neighbour:
+                # It came over another parent before, which gets the answer (R6).
+                self._post.reply(message, [])
             return
+        self._expect(message.uuid, (*hops.send_to, own), deadline, complete)
         self._clock.watch(deadline)
         for hop in hops.send_to:
             self._send(message, hop, budget)
@@ -182,12 +234,14 @@ class Questions:
     def on_answer(self, message: ResponseMessage) -> None:
         """Take an answer, or send it on. Does not wait."""
         hop = self.next_hop(message)
+        assert message.neighbour is not None
         if hop is not None:
+            self._pending.put(message.response_uuid, message.neighbour, ())
             self._post.forward_answer(message, hop)
             return
-        assert message.neighbour is not None
         responses = wire.decode_responses(message)
-        if not self._pending.put(message.response_uuid, message.neighbour, responses):
+        now = time.monotonic()
+        if not self._pending.put(message.response_uuid, message.neighbour, responses, now):
             self._stats.count('answers_dropped')
             LOG.debug('Nobody waits for the answer to %s any more', message.response_uuid)
 
@@ -195,12 +249,16 @@ class Questions:
         """Answer a question with why it is not even tried."""
         if message.need_response:
             failure = remote_errors.failure_of(error)
-            self._post.reply(message, [Response(str(message.routing_path), failure=failure)])
+            response = Response(str(message.routing_path), failure=failure)
+            self._post.reply(message, [response], told=True)
 
     def time_left(self, message: Message) -> float:
         """Return for how many seconds its asker still waits, below 0 when it does not."""
-        told = message.extension or wire.source_extension(message)
-        return deadlines.remaining(told, time.time(), self._call_timeout)
+        told, offset = message.extension, 0.0
+        if told is not None and message.neighbour is not None:
+            offset = self._state.sightings.offset(message.neighbour)
+        told = told or wire.source_extension(message)
+        return deadlines.remaining(told, time.time() + offset, self._call_timeout)
 
     def next_hop(self, message: TargetedMessage | ResponseMessage) -> str | None:
         """Return the neighbour that a message goes to, None when it is for this cell.
@@ -220,6 +278,22 @@ class Questions:
 
     # -- details --
 
+    def _expect(
+        self,
+        uuid: str,
+        hops: Sequence[str],
+        deadline: float,
+        on_complete: Callable[[replies.Parts], None],
+    ) -> bool:
+        """Wait for neighbours; for those that are known to be mute not for long."""
+        mute = frozenset(hop for hop in hops if hop in self._state.topology.names)
+        mute = frozenset(hop for hop in mute if self._state.sightings.is_mute(hop))
+        patience = time.monotonic() + MUTE_PATIENCE if mute else math.inf
+        fresh = self._pending.expect(uuid, hops, deadline, on_complete, mute, patience)
+        if mute:
+            self._clock.watch(patience)
+        return fresh
+
     def _send(self, message: Message, hop: str, budget: float) -> None:
         # A neighbour that cannot be asked counts as having answered so.
         self._post.question(
@@ -238,7 +312,7 @@ class Questions:
             failed = Response(str(message.routing_path), failure=remote_errors.failure_of(error))
             if isinstance(message, BroadcastMessage):
                 self._pending.put(message.uuid, self._state.topology.own_name, (failed,))
-            else:
+            elif message.need_response:
                 self._post.reply(message, [failed])
             return
 
@@ -347,6 +421,24 @@ class _Waiting:
                 self._counts[name] -= 1
 
 
+class _Recent:
+    """The broadcasts that came lately, each with the neighbour that it came from first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: collections.OrderedDict[str, str] = collections.OrderedDict()
+
+    def put(self, uuid: str, neighbour: str) -> str | None:
+        """Remember a broadcast; returns who brought it before, None when it is new."""
+        with self._lock:
+            first = self._seen.get(uuid)
+            if first is None:
+                self._seen[uuid] = neighbour
+                if len(self._seen) > MOST_RECENT:
+                    self._seen.popitem(last=False)
+            return first
+
+
 class _Clock:
     """Ends the aggregates of a middle cell when their time is over."""
 
@@ -364,7 +456,8 @@ class _Clock:
         with self._wakeup:
             self._stopped = True
             self._wakeup.notify()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def watch(self, deadline: float) -> None:
         with self._wakeup:
@@ -383,6 +476,6 @@ class _Clock:
                     continue
                 self._next = None
             self._pending.expire(time.monotonic())
-            following = self._pending.next_deadline()
+            following = self._pending.next_deadline(time.monotonic())
             if following is not None:
                 self.watch(following)

@@ -17,6 +17,7 @@ pins what it relies on, with kill -9.
 import collections
 import concurrent.futures
 import contextlib
+import json
 import logging
 import threading
 import time
@@ -25,7 +26,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import kombu
-import orjson
 import oslo_messaging
 from oslo_messaging._drivers import amqp as rpc_amqp
 from oslo_messaging._drivers import amqpdriver, impl_rabbit
@@ -36,7 +36,8 @@ from oslo_messaging._tracing import client as tracing_client
 from oslo_messaging.rpc import dispatcher as rpc_dispatcher
 from oslo_messaging.rpc import server as rpc_server
 
-from cells import exceptions
+from cells import exceptions, rpc_body
+from cells.stats import Stats
 
 LOG = logging.getLogger(__name__)
 
@@ -69,11 +70,30 @@ class Incoming(amqpdriver.AMQPIncomingMessage):
     ``acknowledge()``, which oslo.messaging's server calls on receipt, does nothing.
 
     :ivar unique_id: the same when a client published the message twice.
+    :ivar deliveries: how often it was delivered before and not settled, as quorum queues know.
+    :ivar over: whether the handler has ended, so that no heartbeat is to say otherwise.
     """
+
+    over = False
+    deliveries = 0
+
+    def heartbeat(self) -> None:
+        """Tell the caller that its call is being worked at.
+
+        :raises LookupError: it is not. oslo.messaging goes on with it until something is raised.
+        """
+        if self.over:
+            raise LookupError('the call has ended')
+        super().heartbeat()
 
     def settle(self) -> None:
         """Let the broker forget the message. Any thread, any number of times."""
         self.listener.settle(self)
+
+
+def _earlier_deliveries(raw: Any) -> int:
+    found = (raw.headers or {}).get('x-delivery-count')
+    return found if isinstance(found, int) else 0
 
 
 class LateAckListener(driver_base.Listener):
@@ -83,8 +103,12 @@ class LateAckListener(driver_base.Listener):
     are written by that thread too, as a connection is not thread-safe.
     """
 
-    def __init__(self, driver: Any, connection: Any, prefetch: int) -> None:
+    def __init__(
+        self, driver: Any, connection: Any, prefetch: int, max_bytes: int, stats: Stats
+    ) -> None:
         super().__init__(1, None, prefetch)
+        self.max_bytes = max_bytes
+        self._stats = stats
         self.driver = driver
         self._connection = connection
         self._obsolete = amqpdriver.ObsoleteReplyQueuesCache()
@@ -124,6 +148,11 @@ class LateAckListener(driver_base.Listener):
         else:
             self._to_settle.append(incoming)
 
+    def refused(self, queue: str, reason: str) -> None:
+        """Note that something in a queue is no RPC."""
+        LOG.warning('Refused rubbish from an unknown sender on queue %s: %s', queue, reason)
+        self._stats.count('messages_refused', reason='rubbish')
+
     def __call__(self, body: '_Body') -> None:
         message = body.content
         ctxt = {
@@ -134,14 +163,15 @@ class LateAckListener(driver_base.Listener):
             self,
             ctxt,
             message,
-            message.pop(rpc_amqp.UNIQUE_ID, None),
-            message.pop('_msg_id', None),
-            message.pop('_reply_q', None),
-            message.pop('_timeout', None),
+            message.pop(rpc_body.UNIQUE_ID, None),
+            message.pop(rpc_body.MSG_ID, None),
+            message.pop(rpc_body.REPLY_QUEUE, None),
+            message.pop(rpc_body.TIMEOUT, None),
             self._obsolete,
             None,
         )
         incoming.delivery = body.raw
+        incoming.deliveries = _earlier_deliveries(body.raw)
         self._unsettled += 1
         assert self.on_incoming_callback is not None
         self.on_incoming_callback([incoming])
@@ -208,20 +238,9 @@ class LateAckListener(driver_base.Listener):
 class _Body:
     """A delivery with its decoded content."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, max_bytes: int) -> None:
         self.raw = raw
-        envelope = orjson.loads(raw.body)
-        content = envelope
-        if 'oslo.message' in envelope:
-            version = str(envelope.get('oslo.version', ''))
-            if version.split('.')[0] != '2':
-                raise ValueError('oslo.version is %.20r, not 2.x' % version)
-            content = orjson.loads(envelope['oslo.message'])
-        if not isinstance(content, dict) or not isinstance(content.get('method'), str):
-            raise ValueError('it names no method')
-        if not isinstance(content.get('args', {}), dict):
-            raise ValueError('its arguments are not an object')
-        self.content: dict[str, Any] = content
+        self.content = rpc_body.content(raw.body, max_bytes)
 
 
 class _Consumer(impl_rabbit.Consumer):
@@ -240,13 +259,17 @@ class _Consumer(impl_rabbit.Consumer):
         convert = getattr(self.queue.channel, 'message_to_python', None)
         if convert:
             message = convert(message)
+        body, reason = None, ''
         try:
-            body = _Body(message)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            LOG.warning('Refused rubbish on queue %s: %s', self.queue_name, error)
+            body = _Body(message, self.callback.max_bytes)
+        except exceptions.InvalidMessage as error:
+            reason = error.kwargs['reason']
+        # Not in the handler of the error, as oslo.log would add the error to the line.
+        if body is None:
+            self.callback.refused(self.queue_name, reason)
             message.reject()
-            return
-        self.callback(body)
+        else:
+            self.callback(body)
 
 
 def listen(
@@ -256,6 +279,8 @@ def listen(
     prefetch: int,
     queue_type: str | None,
     worker: str,
+    max_bytes: int,
+    stats: Stats,
     server_queue: bool = True,
 ) -> driver_base.Listener:
     """Declare the queues of a server and return what reads them.
@@ -265,6 +290,8 @@ def listen(
         'classic'; None for no such queue.
     :param worker: the name of this worker, the same after a restart, so that its queue for
         fan-outs is found again and none is left behind.
+    :param max_bytes: of a message; what is longer is refused unread.
+    :param stats: counts what is refused.
     :param server_queue: whether to have a queue for ``target.server`` alone.
     :returns: a listener, to be started with a callback. Of another transport than
         RabbitMQ it is that transport's own, which has nothing to settle.
@@ -278,7 +305,7 @@ def listen(
     connection.rabbit_qos_prefetch_count = prefetch
     with connection._connection_lock:
         connection._set_qos(connection.channel)
-    listener = LateAckListener(driver, context, prefetch)
+    listener = LateAckListener(driver, context, prefetch, max_bytes, stats)
     exchange = kombu.Exchange(
         driver._get_exchange(target),
         type='topic',
@@ -367,6 +394,14 @@ def _version(connection: Any) -> tuple[int, ...]:
     return tuple(int(word) for word in words[:2] if word.isdigit())
 
 
+#: What is wrong with an RPC before a method has it.
+_REFUSALS: Final = (
+    oslo_messaging.NoSuchMethod,
+    oslo_messaging.UnsupportedVersion,
+    exceptions.Invalid,
+)
+
+
 class LateAckServer(rpc_server.RPCServer):
     """An RPC server that settles a call on receipt and a cast when its method has returned.
 
@@ -384,9 +419,13 @@ class LateAckServer(rpc_server.RPCServer):
         executor: str | None = None,
         *,
         prefetch: int,
-        queue_type: str,
+        queue_type: str | None,
         worker: str,
         delivery_id_key: str,
+        max_bytes: int,
+        stats: Stats,
+        most_deliveries: int,
+        on_dead: Callable[[str, str, Callable[[], None]], None],
     ) -> None:
         super().__init__(transport, target, dispatcher, executor)
         # The library's own keeps statistics of each task under a lock, which costs more
@@ -396,6 +435,10 @@ class LateAckServer(rpc_server.RPCServer):
         self._queue_type = queue_type
         self._worker = worker
         self._delivery_id_key = delivery_id_key
+        self._most_deliveries = most_deliveries
+        self._on_dead = on_dead
+        self._max_bytes = max_bytes
+        self._stats = stats
 
     def _create_listener(self) -> driver_base.Listener:
         return listen(
@@ -404,6 +447,8 @@ class LateAckServer(rpc_server.RPCServer):
             prefetch=self._prefetch,
             queue_type=self._queue_type,
             worker=self._worker,
+            max_bytes=self._max_bytes,
+            stats=self._stats,
         )
 
     def _on_incoming(self, incoming: list[Any]) -> None:
@@ -414,22 +459,67 @@ class LateAckServer(rpc_server.RPCServer):
 
     def _process_incoming(self, incoming: list[Any]) -> None:
         message = incoming[0]
-        if not isinstance(message, Incoming) or message.orig_msg_id:
+        if not isinstance(message, Incoming):
             super()._process_incoming(incoming)
-            return
-        message.ctxt[self._delivery_id_key] = message.unique_id
+        elif message.orig_msg_id:
+            message.ctxt.pop(self._delivery_id_key, None)
+            self._call(message)
+        elif message.deliveries >= self._most_deliveries:
+            text = json.dumps(message.message, default=repr)
+            self._on_dead(str(message.message.get('method')), text, message.settle)
+        else:
+            message.ctxt[self._delivery_id_key] = message.unique_id
+            self._cast(message)
+
+    def _call(self, message: Incoming) -> None:
+        result = failure = refusal = None
+        try:
+            result = self.dispatcher.dispatch(message)
+        except rpc_dispatcher.ExpectedException as error:
+            failure = error.exc_info
+        except _REFUSALS as error:
+            refusal = error
+            failure = (type(error), error, None)
+        except Exception as error:  # noqa: BLE001 - the end of a handler; its caller is told
+            LOG.exception('A call of %.40s failed', message.message.get('method'))
+            failure = (type(error), error, None)
+        finally:
+            message.over = True
+        if refusal is not None:
+            self._refused(message, refusal)
+        try:
+            message.reply(result, failure=failure)
+        except Exception as error:  # noqa: BLE001 - whatever a broken connection raises
+            LOG.warning(
+                'The answer to a call of %.40s is lost: %s: %s',
+                message.message.get('method'),
+                type(error).__name__,
+                error,
+            )
+
+    def _cast(self, message: Incoming) -> None:
+        refusal: Any = None
         try:
             self.dispatcher.dispatch(message)
         except exceptions.JournalUnavailable as error:
             LOG.warning('A cast stays with the broker: %s', error)
             return
-        except (oslo_messaging.NoSuchMethod, oslo_messaging.UnsupportedVersion) as error:
-            LOG.warning('Refused a cast: %s', error)
+        except _REFUSALS as error:
+            refusal = error
         except rpc_dispatcher.ExpectedException as error:
-            LOG.warning('A cast failed: %s', error.exc_info[1])
+            refusal = error.exc_info[1]
         except Exception:  # noqa: BLE001 - the end of a handler; there is nobody to raise to
-            LOG.exception('A cast failed')
+            LOG.exception('A cast of %.40s failed', message.message.get('method'))
+        finally:
+            message.over = True
+        if refusal is not None:
+            self._refused(message, refusal)
         message.settle()
+
+    def _refused(self, message: Incoming, error: Exception) -> None:
+        sender = message.ctxt.get('user_id') or 'an unknown sender'
+        LOG.warning('Refused %.40r from %.60s: %s', message.message.get('method'), sender, error)
+        self._stats.count('messages_refused', reason=type(error).__name__)
 
 
 class _Keyed(dict[str, Any]):
@@ -473,6 +563,11 @@ class OneCast:
         message = self._make(ctxt, method, args)
         unique_id = getattr(self._local, 'unique_id', None)
         return message if unique_id is None else _Keyed(message, unique_id)
+
+
+def is_rabbit(transport: Any) -> bool:
+    """Tell whether a transport goes over RabbitMQ."""
+    return isinstance(transport._driver, impl_rabbit.RabbitDriver)
 
 
 def warm_up(transport: Any, timeout: float) -> bool:

@@ -11,6 +11,7 @@ argument, nothing here waits or sends.
 """
 
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
@@ -25,6 +26,7 @@ class Pending:
     """One question that waits for the answers of neighbours.
 
     :ivar deadline: on the monotonic clock, in seconds.
+    :ivar doubtful: neighbours that are not waited for after ``patience``.
     :ivar on_complete: called once, with what came, by whoever completes it.
     """
 
@@ -32,11 +34,20 @@ class Pending:
     parts: dict[str, tuple[Response, ...] | None]
     deadline: float
     on_complete: Callable[[Parts], None]
+    doubtful: frozenset[str] = frozenset()
+    patience: float = math.inf
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether nothing is waited for any more."""
+        if now >= self.deadline:
+            return True
+        missing = {name for name, part in self.parts.items() if part is None}
+        return not missing or (now >= self.patience and missing <= self.doubtful)
 
     @property
-    def missing(self) -> list[str]:
-        """The neighbours that have not answered."""
-        return [name for name, part in self.parts.items() if part is None]
+    def next_look(self) -> float:
+        """When it may be over without another answer."""
+        return min(self.deadline, self.patience) if self.doubtful else self.deadline
 
 
 class PendingReplies:
@@ -55,16 +66,23 @@ class PendingReplies:
         neighbours: Iterable[str],
         deadline: float,
         on_complete: Callable[[Parts], None],
+        doubtful: frozenset[str] = frozenset(),
+        patience: float = math.inf,
     ) -> bool:
         """Wait for the answers of these neighbours; call before the question is sent.
 
+        :param doubtful: those of them that are waited for until ``patience`` only.
         :returns: False when the same question is pending already; then nothing is changed.
         """
-        pending = Pending(uuid, dict.fromkeys(neighbours), deadline, on_complete)
+        pending = Pending(
+            uuid, dict.fromkeys(neighbours), deadline, on_complete, doubtful, patience
+        )
         with self._lock:
             return self._pending.setdefault(uuid, pending) is pending
 
-    def put(self, uuid: str, neighbour: str, responses: Iterable[Response]) -> bool:
+    def put(
+        self, uuid: str, neighbour: str, responses: Iterable[Response], now: float = -math.inf
+    ) -> bool:
         """Take the answer of a neighbour.
 
         :returns: False when nobody waits for it: too late, a second copy, or from
@@ -75,11 +93,19 @@ class PendingReplies:
             if pending is None or pending.parts.get(neighbour, ()) is not None:
                 return False
             pending.parts[neighbour] = tuple(responses)
-            if pending.missing:
+            if not pending.is_over(now):
                 return True
             del self._pending[uuid]
         pending.on_complete(pending.parts)
         return True
+
+    def doubt(self, neighbour: str, patience: float) -> None:
+        """Wait for a neighbour no longer than until ``patience``, in whatever waits for it."""
+        with self._lock:
+            for pending in self._pending.values():
+                if pending.parts.get(neighbour, ()) is None:
+                    pending.doubtful |= {neighbour}
+                    pending.patience = min(pending.patience, patience)
 
     def give_up(self, uuid: str) -> None:
         """Complete a question with what has come so far; nothing when it is complete."""
@@ -89,16 +115,20 @@ class PendingReplies:
             pending.on_complete(pending.parts)
 
     def expire(self, now: float) -> int:
-        """Complete all whose deadline has passed and return how many those were."""
+        """Complete all that need not be waited for any more and return how many those were."""
         with self._lock:
-            late = [pending for pending in self._pending.values() if pending.deadline <= now]
+            late = [pending for pending in self._pending.values() if pending.is_over(now)]
             for pending in late:
                 del self._pending[pending.uuid]
         for pending in late:
             pending.on_complete(pending.parts)
         return len(late)
 
-    def next_deadline(self) -> float | None:
-        """Return the earliest deadline, None when nothing is waited for."""
+    def next_deadline(self, now: float = -math.inf) -> float | None:
+        """Return when to look next, None when nothing is waited for."""
         with self._lock:
-            return min((pending.deadline for pending in self._pending.values()), default=None)
+            looks = [
+                pending.next_look if pending.next_look > now else pending.deadline
+                for pending in self._pending.values()
+            ]
+        return min(looks, default=None)

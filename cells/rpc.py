@@ -10,16 +10,25 @@ import oslo_messaging
 from oslo_config import cfg
 from oslo_messaging import opts as messaging_opts
 from oslo_messaging.rpc import dispatcher as rpc_dispatcher
+from oslo_versionedobjects import exception as versioned
 
 from cells import context, exceptions, rabbit
 from cells.objects import base as objects_base
 from cells.objects import proxy
+from cells.stats import Stats
 
 LOG = logging.getLogger(__name__)
 
 #: Seconds without a sign of life after which a connection counts as dead; the
 #: library's 60 would hide a black-holed broker for a minute.
 HEARTBEAT_SECONDS: Final = 15
+#: As a number of deliveries.
+NEVER: Final = 2**31
+
+#: Takes a cast that is not tried any more: (method, text, settle).
+OnDead = Callable[[str, str, Callable[[], None]], None]
+
+MAX_BYTES: Final = 8 * 1024 * 1024
 
 #: What a sender may see when a broker does not take a message.
 SEND_ERRORS: Final = (
@@ -71,6 +80,7 @@ class Serializer(oslo_messaging.Serializer):
     """
 
     def __init__(self, with_proxies: bool = False) -> None:
+        self._of_client = with_proxies
         self._rebuild: Callable[[dict[str, Any]], Any] = (
             proxy.from_envelope if with_proxies else objects_base.from_primitive
         )
@@ -80,8 +90,16 @@ class Serializer(oslo_messaging.Serializer):
         return objects_base.to_primitive(entity)
 
     def deserialize_entity(self, ctxt: Any, entity: Any) -> Any:
-        """Return a value with envelopes as objects."""
-        return objects_base.transform(entity, self._rebuild)
+        """Return a value with envelopes as objects.
+
+        :raises Invalid: at a server, a caller gave an object that is none.
+        """
+        try:
+            return objects_base.transform(entity, self._rebuild)
+        except versioned.VersionedObjectsException as error:
+            if self._of_client:
+                raise
+            raise exceptions.Invalid(reason=str(error)) from None
 
     def serialize_context(self, ctxt: Any) -> dict[str, Any]:
         """Return a context as a dictionary; anything with ``to_dict()`` will do."""
@@ -125,10 +143,21 @@ def get_server(
     endpoints: list[Any],
     *,
     prefetch: int,
-    queue_type: str,
+    queue_type: str | None,
     worker: str,
+    stats: Stats,
+    max_bytes: int = MAX_BYTES,
+    most_deliveries: int = NEVER,
+    on_dead: OnDead = lambda method, text, settle: settle(),
 ) -> Any:
-    """Return an RPC server that acknowledges late and offers only exposed methods."""
+    """Return an RPC server that acknowledges late and offers only exposed methods.
+
+    :param queue_type: of the queue that all servers of the topic share; None for no such queue.
+    :param stats: counts what is refused.
+    :param max_bytes: of a message; what is longer is refused unread.
+    :param most_deliveries: a cast that was delivered so often and never settled is not tried again.
+    :param on_dead: gets such a cast: (method, text, what settles it).
+    """
     return oslo_messaging.get_rpc_server(
         transport,
         oslo_messaging.Target(topic=topic, server=server),
@@ -141,6 +170,10 @@ def get_server(
             queue_type=queue_type,
             worker=worker,
             delivery_id_key=context.DELIVERY_ID,
+            max_bytes=max_bytes,
+            stats=stats,
+            most_deliveries=most_deliveries,
+            on_dead=on_dead,
         ),
     )
 
@@ -156,7 +189,7 @@ def served(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @oslo_messaging.expose
     @functools.wraps(method)
-    def endpoint(self: Any, ctxt: context.RequestContext, **kwargs: Any) -> Any:
+    def endpoint(self: Any, ctxt: context.RequestContext, /, **kwargs: Any) -> Any:
         try:
             try:
                 signature.bind(self, ctxt, **kwargs)

@@ -68,6 +68,28 @@ class OpsAPI(base.Client):
         """Return name, neighbours with their links, journal and counters of the serving worker."""
         return self._call(ctxt, versions.OPS_VERSION, 'status')
 
+    def whoami(self, ctxt: Any) -> dict[str, Any]:
+        """Return id and name of the own cell."""
+        return self._call(ctxt, versions.OPS_VERSION, 'whoami')
+
+    def ping(self, ctxt: Any, cell_name: str | None = None) -> dict[str, Any]:
+        """Ask a cell who it is, over all cells on the way.
+
+        :param cell_name: a path such as ``api!region!leaf``, the name of a neighbour, or None
+            for the own cell.
+        :returns: cell, id, seconds (of the round trip), time (its clock), protocol.
+        :raises CellTimeout: it did not answer within 5 seconds.
+        """
+        return self._call(ctxt, versions.OPS_VERSION, 'ping', cell_name=cell_name)
+
+    def hello(self, ctxt: Any, cell_name: str) -> dict[str, Any]:
+        """Ask a neighbour of the own cell whether it knows this cell.
+
+        :returns: cell, known, as ('parent' or 'child'), id, reason when it is not known.
+        :raises CellNotFound: there is no such neighbour.
+        """
+        return self._call(ctxt, versions.OPS_VERSION, 'hello', cell_name=cell_name)
+
     def query(
         self, ctxt: Any, operation: str, args: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The life of a worker process under oslo.service."""
 
 import logging
+import mmap
+import os
+import signal
 import threading
 from typing import Final
 
@@ -17,14 +20,46 @@ REPORT_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 10.0
 
 
+class Outcome:
+    """What became of the start, shared by the workers and their master.
+
+    Made in the master: it learns which process that is, and its page of memory is inherited.
+    """
+
+    _SERVED: Final = b's'
+    _FAILED: Final = b'f'
+
+    def __init__(self) -> None:
+        self._master = os.getpid()
+        self._page = mmap.mmap(-1, 1)
+
+    def served(self) -> None:
+        """Note that a worker has served: from now on a configuration is known to work."""
+        self._page[:1] = self._SERVED
+
+    def give_up(self) -> bool:
+        """End the whole daemon, unless a worker of it has served before."""
+        if self._page[:1] == self._SERVED:
+            return False
+        self._page[:1] = self._FAILED
+        os.kill(self._master, signal.SIGTERM)
+        return True
+
+    @property
+    def failed(self) -> bool:
+        """Whether no worker could ever serve."""
+        return self._page[:1] == self._FAILED
+
+
 class CellsService(service.ServiceBase):
     """A worker. oslo.service makes one, forks, and starts it in the child.
 
     So nothing is opened before :meth:`start`: a connection must not cross a fork.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, outcome: 'Outcome') -> None:
         self._conf = conf
+        self._outcome = outcome
         self._cell: cell.Cell | None = None
         self._stopped = threading.Event()
         self._reporter: threading.Thread | None = None
@@ -40,9 +75,13 @@ class CellsService(service.ServiceBase):
         else:
             self._reporter = threading.Thread(target=self._report, name='report', daemon=True)
             self._reporter.start()
+            self._outcome.served()
             return
         LOG.error('A worker of nova-cells cannot start: %s', reason)
-        # The master starts another one; it should not do so all the time.
+        if self._outcome.give_up():
+            raise SystemExit(1)
+        # The others serve with what they read earlier. The master starts this one again; it
+        # should not do so all the time.
         self._stopped.wait(RETRY_SECONDS)
         raise SystemExit(1)
 

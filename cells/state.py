@@ -1,11 +1,10 @@
 """What this cell knows of itself and of its neighbours.
 
-Neighbours come from the table ``cells``, read in the background and never in
-the way of a message; when the table cannot be read, or holds nonsense, the
-last good tree stays (D5, D6). Messages see an immutable :class:`Topology`.
-
-What is learned from a neighbour's messages (that it lives, whether it is one
-of ours) is shared between workers through ``neighbour_reports``.
+Neighbours come from a source (:mod:`cells.neighbour_sources`), read in the
+background and never in the way of a message; when it cannot be read, or holds
+nonsense, the last good tree stays (D5, D6, D9). Messages see an immutable
+:class:`Topology`. What the neighbours' messages tell is in
+:mod:`cells.sightings`.
 """
 
 import dataclasses
@@ -15,20 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import oslo_messaging
-from oslo_config import cfg
-from oslo_messaging import transport as messaging_transport
-
-from cells import paths, routing
-from cells.db import engine
+from cells import exceptions, neighbour_sources, paths, routing, sightings
+from cells.db import changes, engine
 from cells.db import neighbours as db_neighbours
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two exchanges with ``neighbour_reports``.
-REPORT_INTERVAL: Final = 1.0
-#: After so many envelopes without our extension a neighbour counts as plain again.
-PLAIN_AFTER: Final = 3
+#: Seconds between two looks at the counters of what workers share.
+POLL_SECONDS: Final = 0.25
+#: Seconds between two exchanges of who was seen, when nothing else calls for one.
+REPORT_SECONDS: Final = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,34 +35,21 @@ class CellState:
     transport_url: str = dataclasses.field(repr=False)
     weight_offset: float = 0.0
     weight_scale: float = 1.0
-    capabilities: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    api_url: str | None = None
 
-    def info(self) -> dict[str, Any]:
+    def info(self, capabilities: Mapping[str, list[str]]) -> dict[str, Any]:
         """Return the record of ``get_cell_info_for_neighbors``; no password is in it."""
         found: dict[str, Any] = {
             'name': self.name,
-            'capabilities': {key: sorted(values) for key, values in self.capabilities.items()},
+            'capabilities': dict(capabilities),
             'is_parent': self.is_parent,
             'weight_scale': self.weight_scale,
             'weight_offset': self.weight_offset,
         }
-        host = first_host(self.transport_url)
+        host = neighbour_sources.first_host(self.transport_url)
         if host is not None:
             found.update(username=host.username, rpc_host=host.hostname, rpc_port=host.port)
         return found
-
-
-def first_host(transport_url: str) -> Any:
-    """Return the first broker host of a URL (hostname, port, username), None for none.
-
-    :raises ValueError: it is no transport URL. What the parser says is not passed on: it
-        may show a piece of the password.
-    """
-    try:
-        url = messaging_transport.TransportURL.parse(cfg.ConfigOpts(), transport_url)
-    except (oslo_messaging.InvalidTransportURL, ValueError):
-        raise ValueError('not a transport URL') from None
-    return url.hosts[0] if url.hosts else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,23 +76,36 @@ class Topology:
         return self.children.get(name) or self.parents.get(name)
 
 
-def topology_of(own_name: str, rows: list[dict[str, Any]]) -> Topology:
-    """Return the topology that the table describes.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """What this cell is in the tree, as configured.
 
-    :raises ValueError: it describes none; the text says why.
+    :ivar is_top: ``[cells] cell_type = api``.
+    :ivar standalone: a compute cell that may be without a parent.
+    :ivar many_parents: whether several parents are allowed.
+    """
+
+    name: str
+    is_top: bool = False
+    standalone: bool = False
+    many_parents: bool = False
+
+
+def topology_of(place: Place, rows: list[dict[str, Any]]) -> Topology:
+    """Return the topology that a source describes.
+
+    :raises ValueError: it describes none; the text says why (R11, D11).
     """
     parents: dict[str, CellState] = {}
     children: dict[str, CellState] = {}
     for row in rows:
-        name = paths.check_name(row['name'])
+        name = neighbour_sources.check_name(row['name'], place.name)
         if name in parents or name in children:
-            raise ValueError('there are two neighbours of the name %s' % name)
-        if name == own_name:
-            raise ValueError('a neighbour has the name of this cell, %s' % own_name)
+            raise ValueError(str(exceptions.CellExists(name=name)))
         if not row['transport_url']:
             raise ValueError('neighbour %s has no transport_url' % name)
         try:
-            first_host(row['transport_url'])
+            neighbour_sources.first_host(row['transport_url'])
         except ValueError:
             raise ValueError('neighbour %s: its transport_url is not one' % name) from None
         (parents if row['is_parent'] else children)[name] = CellState(
@@ -119,62 +114,88 @@ def topology_of(own_name: str, rows: list[dict[str, Any]]) -> Topology:
             row['transport_url'],
             row['weight_offset'],
             row['weight_scale'],
+            row['api_url'],
         )
-    if len(parents) > 1:
+    _check_place(place, parents)
+    return Topology(place.name, parents, children, place.is_top)
+
+
+def _check_place(place: Place, parents: Mapping[str, CellState]) -> None:
+    if place.is_top and parents:
         raise ValueError(
-            'a cell has one parent, but the table has %d: %s'
+            'cell %s is the top of the tree ([cells] cell_type = api), but it has the parent %s'
+            % (place.name, ', '.join(sorted(parents)))
+        )
+    if not place.is_top and not parents and not place.standalone:
+        raise ValueError(
+            'cell %s is a compute cell without a parent, so nothing that happens in it would be '
+            'known above. Create its parent ("nova-cells-manage cell create NAME parent URL"), '
+            'set [cells] cell_type = api for the top of a tree, or start it with --standalone'
+            % place.name
+        )
+    if len(parents) > 1 and not place.many_parents:
+        raise ValueError(
+            'a cell has one parent, but there are %d: %s. [cells] allow_multiple_parents allows it'
             % (len(parents), ', '.join(sorted(parents)))
         )
-    return Topology(own_name, parents, children)
-
-
-@dataclasses.dataclass(slots=True)
-class Sighting:
-    """What is known of a neighbour from its messages. Times by the clock of this host."""
-
-    protocol: int = -1  # not known yet; 0 plain, else the version of our extension
-    plain_in_a_row: int = 0
-    last_plain_at: float | None = None
-    last_seen: float = 0.0
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether the neighbour understands what we add."""
-        return self.protocol > 0
 
 
 class CellStateManager:
-    """Keeps the topology and the sightings of one worker up to date."""
+    """Keeps the topology and the sightings of one worker up to date.
 
-    def __init__(self, *, own_name: str, database: engine.Database, check_interval: float) -> None:
+    :param check_interval: seconds between two looks at the source without a known change.
+    """
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        source: neighbour_sources.Source,
+        seen: sightings.Sightings,
+        database: engine.Database,
+        check_interval: float,
+    ) -> None:
+        self.place = place
+        self.source = source
+        self.sightings = seen
         self._database = database
-        self._check_interval = check_interval
-        self._lock = threading.Lock()
-        self._sightings: dict[str, Sighting] = {}
-        self._unsaved: set[str] = set()
+        self._check_interval = check_interval if source.editable else REPORT_SECONDS
+        self._loading = threading.Lock()
         self._stopped = threading.Event()
+        self._wakeup = threading.Event()
         self._thread: threading.Thread | None = None
         self._in_trouble: set[str] = set()
         self._listeners: list[Callable[[Topology], None]] = []
-        self.topology = Topology(paths.check_name(own_name))
+        self._watchers: list[Callable[[Mapping[str, int]], None]] = []
+        self._versions: Mapping[str, int] = {}
+        #: The id of this cell, known from :meth:`start` on.
+        self.cell_id = ''
+        self.topology = Topology(paths.check_name(place.name), is_top=place.is_top)
 
     def on_change(self, listener: Callable[[Topology], None]) -> None:
         """Have a function called with each new topology."""
         self._listeners.append(listener)
 
+    def on_versions(self, watcher: Callable[[Mapping[str, int]], None]) -> None:
+        """Have a function called with the counters of :mod:`cells.db.changes`, often."""
+        self._watchers.append(watcher)
+
     def start(self) -> None:
         """Read the neighbours and keep reading.
 
-        :raises ValueError: the table describes no tree.
+        :raises ValueError: the source describes no tree.
         """
+        self.cell_id = db_neighbours.cell_id(self._database)
+        self._versions = changes.versions(self._database)
         self._load()
-        self._exchange()
+        self.sightings.exchange(self._versions)
         self._thread = threading.Thread(target=self._run, name='state', daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop reading and write what is not yet written."""
         self._stopped.set()
+        self._wakeup.set()
         if self._thread is not None:
             self._thread.join(5)
         self._guarded(self._exchange)
@@ -183,63 +204,40 @@ class CellStateManager:
         """Read the neighbours now; on any failure the last good ones stay."""
         self._guarded(self._load)
 
-    def saw(self, name: str, protocol: int) -> None:
-        """Note that an envelope came from a neighbour, with this version of our extension.
+    def share(self) -> None:
+        """Write what was learned soon, not at the next turn."""
+        self._wakeup.set()
 
-        :param protocol: 0 for an envelope without extension.
-        """
-        now = time.time()
-        with self._lock:
-            seen = self._sightings.setdefault(name, Sighting())
-            seen.last_seen = now
-            if protocol:
-                seen.protocol, seen.plain_in_a_row = protocol, 0
-            else:
-                seen.plain_in_a_row += 1
-                seen.last_plain_at = now
-                if not seen.is_ours or seen.plain_in_a_row >= PLAIN_AFTER:
-                    seen.protocol = 0
-            self._unsaved.add(name)
-
-    def sighting(self, name: str) -> Sighting:
+    def sighting(self, name: str) -> sightings.Sighting:
         """Return what is known of a neighbour."""
-        with self._lock:
-            return dataclasses.replace(self._sightings.get(name) or Sighting())
+        return self.sightings.get(name)
+
+    def mute(self) -> frozenset[str]:
+        """Return the neighbours that have been silent for too long."""
+        return frozenset(name for name in self.topology.names if self.sightings.is_mute(name))
 
     def _load(self) -> None:
-        found = topology_of(self.topology.own_name, db_neighbours.cell_get_all(self._database))
-        if found == self.topology:
-            return
-        LOG.info(
-            'Neighbours of cell %s: parent %s, children %s',
-            found.own_name,
-            ', '.join(found.parents) or 'none',
-            ', '.join(found.children) or 'none',
-        )
-        self.topology = found
+        with self._loading:
+            found = topology_of(self.place, self.source.read())
+            if found == self.topology:
+                return
+            LOG.info(
+                'Neighbours of cell %s: parent %s, children %s',
+                found.own_name,
+                ', '.join(found.parents) or 'none',
+                ', '.join(found.children) or 'none',
+            )
+            self.topology = found
+        self.sightings.forget(found.names)
+        for name in found.names:
+            self.sightings.get(name)
         for listener in self._listeners:
             listener(found)
 
     def _exchange(self) -> None:
-        with self._lock:
-            names, self._unsaved = self._unsaved, set()
-            rows = [{'name': name, **dataclasses.asdict(self._sightings[name])} for name in names]
-        try:
-            if rows:
-                db_neighbours.reports_save(self._database, rows)
-            reports = db_neighbours.reports_get_all(self._database)
-        except engine.ERRORS:
-            with self._lock:
-                self._unsaved |= names
-            raise
-        with self._lock:
-            for name, values in reports.items():
-                known = self._sightings.get(name)
-                if known is None or known.last_seen < values['last_seen']:
-                    fields = (field.name for field in dataclasses.fields(Sighting))
-                    self._sightings[name] = Sighting(**{key: values[key] for key in fields})
+        self.sightings.exchange(self._versions)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[[], None]) -> bool:
         """Do a piece of work that may fail; the log has a line for each change of how it goes."""
         name = work.__name__
         trouble, level = None, logging.WARNING
@@ -250,18 +248,49 @@ class CellStateManager:
                 engine.brief(error)
             )
         except ValueError as error:
-            trouble = 'The table of neighbours is wrong, the last good one stays: %s' % error
+            trouble = 'The neighbours are wrong, the last good ones stay: %s' % error
             level = logging.ERROR
         if trouble and name not in self._in_trouble:
             LOG.log(level, trouble)
         elif not trouble and name in self._in_trouble:
-            LOG.info('The table of neighbours and reports can be read again')
+            LOG.info('The neighbours and what is known of them can be read again')
         (self._in_trouble.add if trouble else self._in_trouble.discard)(name)
+        return not trouble
+
+    def _poll(self) -> None:
+        self._versions = changes.versions(self._database)
 
     def _run(self) -> None:
-        checked = time.monotonic()
-        while not self._stopped.wait(REPORT_INTERVAL):
-            self._guarded(self._exchange)
-            if time.monotonic() - checked >= self._check_interval:
-                checked = time.monotonic()
-                self._guarded(self._load)
+        checked = exchanged = time.monotonic()
+        seen: Mapping[str, int] = dict(self._versions)
+        while not self._stopped.is_set():
+            self._wakeup.wait(POLL_SECONDS)
+            woken = self._wakeup.is_set()
+            self._wakeup.clear()
+            try:
+                if not self._guarded(self._poll):
+                    self.sightings.blind()
+                    self._stopped.wait(REPORT_SECONDS)
+                    if self.source.editable:
+                        continue
+                now, news = time.monotonic(), self._versions
+                if news.get(changes.NEIGHBOURS) != seen.get(changes.NEIGHBOURS) or (
+                    now - checked >= self._check_interval
+                ):
+                    checked = now
+                    self._guarded(self._load)
+                if (
+                    woken
+                    or now - exchanged >= REPORT_SECONDS
+                    or news.get(changes.REPORTS) != seen.get(changes.REPORTS)
+                ):
+                    exchanged = now
+                    if not self._guarded(self._exchange):
+                        self.sightings.blind()
+                    self.mute()  # so that what waits hears of it
+                seen = dict(news)
+                for watcher in self._watchers:
+                    watcher(news)
+            except Exception:  # noqa: BLE001 - without this thread a worker goes blind
+                LOG.exception('The state of the neighbours could not be kept, going on')
+                self._stopped.wait(REPORT_SECONDS)

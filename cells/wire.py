@@ -10,28 +10,24 @@ Nothing here changes what it is given, and nothing but
 """
 
 import dataclasses
-import datetime
-import json
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
-
-import orjson
+from collections.abc import Iterable
+from typing import Any, Final, TypeGuard
 
 from cells import exceptions, messages, paths
+from cells.json_text import dumps, loads
 from cells.messages import Extension, Failure, Message, Response
 from cells.operations import Direction, Kind
-
-_OPTIONS: Final = (
-    orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
-)
-_LONG_NUMBER: Final = re.compile(r'\d{19}')
-#: From so many brackets on, an envelope may be nested more deeply than it could be sent on.
-_MANY_BRACKETS: Final = 200
 
 EXTENSION_KEY: Final = 'cells.x'
 MAX_UUID_LENGTH: Final = 120
 MAX_NAME_LENGTH: Final = 64
+MAX_ID_LENGTH: Final = 36
+MAX_SERVER_LENGTH: Final = 255
+MAX_VERSION: Final = 10_000
+#: A month; nobody waits longer.
+MAX_BUDGET_MS: Final = 31 * 24 * 3600 * 1000
+#: The last moment that a time in seconds can name, in the year 2286.
+LATEST: Final = 1e10
 
 _KINDS: Final[dict[str, type[Message]]] = {
     Kind.TARGETED.value: messages.TargetedMessage,
@@ -68,53 +64,6 @@ def kind_of(message: Message) -> Kind:
     return Kind(_WORDS[type(message)])
 
 
-# -- plain values --
-
-
-def primitive(value: Any) -> Any:
-    """Return what stands for a value in JSON; used for what JSON does not know.
-
-    :raises TypeError: nothing stands for it.
-    """
-    if hasattr(value, 'obj_to_primitive'):
-        return value.obj_to_primitive()
-    if isinstance(value, datetime.datetime):
-        return value.replace(tzinfo=None).strftime('%Y-%m-%dT%H:%M:%S.%f')
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, paths.CellPath):
-        return str(value)
-    raise TypeError('%s cannot be sent to another cell' % type(value).__name__)
-
-
-def dumps(value: Any) -> str:
-    """Return the JSON text of a value.
-
-    :raises TypeError: it holds something that cannot be sent.
-    """
-    try:
-        return orjson.dumps(value, default=primitive, option=_OPTIONS).decode()
-    except orjson.JSONEncodeError:
-        # A whole number of more than 64 bits, or what cannot be sent at all.
-        return json.dumps(value, default=primitive, ensure_ascii=False, separators=(',', ':'))
-
-
-def loads(text: str, what: str) -> Any:
-    """Return the value of a JSON text.
-
-    :param what: what it should be, for the error.
-    :raises InvalidMessage: it is not JSON.
-    """
-    try:
-        if _LONG_NUMBER.search(text):
-            return json.loads(text)  # orjson would make a float of it
-        return orjson.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise exceptions.InvalidMessage(reason='%s is not JSON: %s' % (what, error)) from None
-
-
 # -- messages --
 
 
@@ -146,6 +95,7 @@ def encode(message: Message) -> str:
             't': x.sent_at,
             'b': x.budget_ms,
             'w': x.reply_server,
+            'i': x.cell_id,
         }
     return dumps(envelope)
 
@@ -153,13 +103,22 @@ def encode(message: Message) -> str:
 def decode(text: str) -> Message:
     """Return the message that a text from a queue is.
 
-    :raises InvalidMessage: it is none; the text says what is wrong with it.
+    :raises InvalidMessage: it is none; the text says what is wrong with it and, as far as
+        it tells, from whom it came.
     """
-    envelope = loads(text, 'the envelope')
-    if not isinstance(envelope, dict):
-        raise exceptions.InvalidMessage(reason='the envelope is not an object')
-    if text.count('[') + text.count('{') > _MANY_BRACKETS:
-        _check_depth(envelope)
+    envelope = None
+    try:
+        envelope = loads(text, 'the envelope')
+        if not isinstance(envelope, dict):
+            raise exceptions.InvalidMessage(reason='the envelope is not an object')
+        return _message(envelope)
+    except exceptions.InvalidMessage as error:
+        path = envelope.get('routing_path') if isinstance(envelope, dict) else None
+        came = 'it came by %.80r' % path if isinstance(path, str) else 'from an unknown sender'
+        raise exceptions.InvalidMessage(reason='%s (%s)' % (error.kwargs['reason'], came)) from None
+
+
+def _message(envelope: dict[str, Any]) -> Message:
     cls = _KINDS.get(_typed(envelope, 'message_type', str))
     if cls is None:
         raise exceptions.InvalidMessage(
@@ -175,37 +134,26 @@ def decode(text: str) -> Message:
     hop_count = _typed(envelope, 'hop_count', int, len(routing_path))
     if hop_count != len(routing_path):
         raise exceptions.InvalidMessage(
-            reason='hop_count is %d but routing_path %s has %d cells'
-            % (hop_count, routing_path, len(routing_path))
+            reason='hop_count is %.40r but routing_path has %d cells'
+            % (hop_count, len(routing_path))
         )
     fields: dict[str, Any] = {
         'ctxt': _typed(envelope, 'ctxt', dict),
-        'method_name': _typed(envelope, 'method_name', str),
+        'method_name': _text(envelope, 'method_name', MAX_NAME_LENGTH),
         'method_kwargs': _typed(envelope, 'method_kwargs', dict),
         'direction': direction,
         'need_response': _typed(envelope, 'need_response', bool, False),
         'fanout': _typed(envelope, 'fanout', bool, False),
-        'uuid': _typed(envelope, 'uuid', str),
+        'uuid': _text(envelope, 'uuid', MAX_UUID_LENGTH),
         'routing_path': routing_path,
         'hop_count': hop_count,
         'max_hop_count': _typed(envelope, 'max_hop_count', int, None),
         'extension': _extension(envelope.get(EXTENSION_KEY)),
     }
-    if not is_uuid(fields['uuid']):
-        raise exceptions.InvalidMessage(
-            reason='uuid is %.40r..., not 1 to %d printable characters'
-            % (fields['uuid'], MAX_UUID_LENGTH)
-        )
-    name = fields['method_name']
-    if not (0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()):
-        raise exceptions.InvalidMessage(
-            reason='method_name is %.40r..., not 1 to %d printable characters'
-            % (name, MAX_NAME_LENGTH)
-        )
     if cls is not messages.BroadcastMessage:
         fields['target_cell'] = _path(envelope, 'target_cell')
     if cls is messages.ResponseMessage:
-        fields['response_uuid'] = _typed(envelope, 'response_uuid', str)
+        fields['response_uuid'] = _text(envelope, 'response_uuid', MAX_UUID_LENGTH)
     known = _KNOWN_KEYS[cls]
     if envelope.keys() - known:
         fields['unknown'] = {key: envelope[key] for key in envelope if key not in known}
@@ -215,13 +163,6 @@ def decode(text: str) -> Message:
 def is_uuid(value: Any) -> bool:
     """Tell whether a value can be the uuid of a message: any text, as long as it is short."""
     return isinstance(value, str) and 0 < len(value) <= MAX_UUID_LENGTH and value.isprintable()
-
-
-def _check_depth(envelope: dict[str, Any]) -> None:
-    try:
-        dumps(envelope)
-    except (TypeError, ValueError, RecursionError):
-        raise exceptions.InvalidMessage(reason='the envelope is nested too deeply') from None
 
 
 _REQUIRED: Final = object()
@@ -240,6 +181,15 @@ def _typed(envelope: dict[str, Any], key: str, cls: type, default: Any = _REQUIR
     return value
 
 
+def _text(envelope: dict[str, Any], key: str, most: int) -> str:
+    value: str = _typed(envelope, key, str)
+    if not (0 < len(value) <= most and value.isprintable()):
+        raise exceptions.InvalidMessage(
+            reason='%s is %.40r, not 1 to %d printable characters' % (key, value, most)
+        )
+    return value
+
+
 def _path(envelope: dict[str, Any], key: str) -> paths.CellPath:
     try:
         return paths.CellPath.parse(_typed(envelope, key, str))
@@ -252,15 +202,28 @@ def _extension(value: Any) -> Extension | None:
     if not isinstance(value, dict):
         return None
     version, sent_at = value.get('v'), value.get('t')
-    budget, worker = value.get('b'), value.get('w')
-    if not isinstance(version, int) or not isinstance(sent_at, int | float):
+    budget, worker, cell_id = value.get('b'), value.get('w'), value.get('i')
+    if not _is_int(version, 1, MAX_VERSION) or not _is_time(sent_at):
         return None
     return Extension(
         version,
         float(sent_at),
-        budget if isinstance(budget, int) else None,
-        worker if isinstance(worker, str) else None,
+        budget if _is_int(budget, 0, MAX_BUDGET_MS) else None,
+        worker if isinstance(worker, str) and len(worker) <= MAX_SERVER_LENGTH else None,
+        cell_id if _is_id(cell_id) else None,
     )
+
+
+def _is_int(value: Any, least: int, most: int) -> TypeGuard[int]:
+    return type(value) is int and least <= value <= most
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= MAX_ID_LENGTH and value.isprintable()
+
+
+def _is_time(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and 0 <= value <= LATEST
 
 
 # -- what must survive a plain cell: behind the uuid --
@@ -300,6 +263,8 @@ def source_extension(message: Message) -> Extension | None:
         sent_at = float(found['t'])
         budget = int(found['b']) if 'b' in found else None
     except (KeyError, ValueError):
+        return None
+    if not _is_time(sent_at) or not (budget is None or _is_int(budget, 0, MAX_BUDGET_MS)):
         return None
     return Extension(0, sent_at, budget, found.get('w'))
 

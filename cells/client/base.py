@@ -72,7 +72,16 @@ class Client:
         return client
 
     def _call(self, ctxt: Any, version: str, method: str, **kwargs: Any) -> Any:
+        return self._call_within(None, ctxt, version, method, **kwargs)
+
+    def _call_within(
+        self, seconds: float | None, ctxt: Any, version: str, method: str, **kwargs: Any
+    ) -> Any:
+        """Call a method that does no more than ``seconds`` of work, None for the usual limit."""
         client = self._prepared(version)
+        if seconds is not None:
+            # The inner limit comes first, so that the caller learns what took so long (T4).
+            client = client.prepare(timeout=min(seconds + TRANSPORT_SECONDS, self._timeout))
         if not client.can_send_version():
             raise oslo_messaging.RPCVersionCapError(
                 version=version, version_cap=self._client.version_cap

@@ -19,6 +19,91 @@ class HostCalls(base.Client):
         """
         return self._call(ctxt, '1.2', 'service_get_all', filters=filters)
 
+    def service_get_by_compute_host(self, ctxt: Any, host_name: str) -> Any:
+        """Return the compute service of a host as ``ServiceProxy``.
+
+        :param host_name: ``cell!path@host``.
+        """
+        return self._call(ctxt, '1.2', 'service_get_by_compute_host', host_name=host_name)
+
+    def service_update(
+        self, ctxt: Any, host_name: str, binary: str, params_to_update: Mapping[str, Any]
+    ) -> Any:
+        """Change a service and return it as ``ServiceProxy``.
+
+        :param host_name: ``cell!path@host``.
+        :param params_to_update: ``disabled``, ``disabled_reason``, ``forced_down``.
+        """
+        return self._call(
+            ctxt,
+            '1.7',
+            'service_update',
+            host_name=host_name,
+            binary=binary,
+            params_to_update=params_to_update,
+        )
+
+    def service_delete(self, ctxt: Any, cell_service_id: str) -> None:
+        """Delete a service.
+
+        :param cell_service_id: ``cell!path@id``, the ``id`` of a ``ServiceProxy``.
+        """
+        self._call(ctxt, '1.26', 'service_delete', cell_service_id=cell_service_id)
+
+    def compute_node_get(self, ctxt: Any, compute_id: str) -> Any:
+        """Return a compute node as ``ComputeNodeProxy``.
+
+        :param compute_id: ``cell!path@id``.
+        """
+        return self._call(ctxt, '1.4', 'compute_node_get', compute_id=compute_id)
+
+    def compute_node_get_all(self, ctxt: Any, hypervisor_match: str | None = None) -> list[Any]:
+        """Return the compute nodes of all cells as ``ComputeNodeProxy``.
+
+        A cell that does not answer is left out, or raises, as in :meth:`service_get_all`.
+
+        :param hypervisor_match: only those with this in their ``hypervisor_hostname``.
+        """
+        return self._call(ctxt, '1.4', 'compute_node_get_all', hypervisor_match=hypervisor_match)
+
+    def compute_node_stats(self, ctxt: Any) -> dict[str, int]:
+        """Return totals over the hosts of all cells that are up and not disabled."""
+        return self._call(ctxt, '1.4', 'compute_node_stats')
+
+    def get_host_uptime(self, ctxt: Any, host_name: str) -> str:
+        """Return since when a host runs, in the words of ``uptime``.
+
+        :param host_name: ``cell!path@host``.
+        """
+        return self._call(ctxt, '1.17', 'get_host_uptime', host_name=host_name)
+
+    def proxy_rpc_to_manager(
+        self,
+        ctxt: Any,
+        rpc_message: Mapping[str, Any],
+        topic: str,
+        call: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Have the agent of a host do something.
+
+        :param rpc_message: ``method`` and ``args``.
+        :param topic: ``<compute_topic>.cell!path@host``.
+        :param call: wait for what comes of it and return that; else return when it is
+            certain to be passed on.
+        :param timeout: seconds that the agent may take.
+        """
+        return self._call_within(
+            timeout,
+            ctxt,
+            '1.2',
+            'proxy_rpc_to_manager',
+            topic=topic,
+            rpc_message=rpc_message,
+            call=call,
+            timeout=timeout,
+        )
+
     def task_log_get_all(
         self,
         ctxt: Any,

@@ -9,7 +9,17 @@ from oslo_config import cfg
 from oslo_log import log
 from oslo_service import service as oslo_service
 
-from cells import cell, exceptions, paths, rpc, service, slots
+from cells import (
+    cell,
+    exceptions,
+    neighbour_sources,
+    paths,
+    reports,
+    rpc,
+    service,
+    slots,
+    state,
+)
 from cells import conf as cells_conf
 from cells.cmd.concurrency import VARIABLE
 from cells.db import engine, migration
@@ -22,6 +32,7 @@ YIELDING_DRIVERS: Final = ('pymysql', 'psycopg2')
 
 CLI_OPTS = [
     cfg.IntOpt('workers', min=1, help='Number of worker processes, before [cells] workers.'),
+    cfg.BoolOpt('standalone', help='Run a compute cell without a parent.'),
 ]
 
 
@@ -36,6 +47,8 @@ def read_conf(args: list[str] | None = None) -> cfg.ConfigOpts:
     cell.prepare(conf)
     conf.register_cli_opts(CLI_OPTS)
     conf(args, project='cells', prog='nova-cells')
+    if conf.standalone:
+        conf.set_override('standalone', True, group='cells')
     return conf
 
 
@@ -51,9 +64,15 @@ def check(conf: cfg.ConfigOpts) -> None:
     except ValueError as error:
         raise exceptions.ConfigurationError(reason='[cells] name: %s' % error) from None
     rpc.get_transport(conf).cleanup()
+    try:
+        reports.parse_capabilities(conf.cells.capabilities)
+    except ValueError as error:
+        raise exceptions.ConfigurationError(reason='[cells] capabilities: %s' % error) from None
     database = engine.Database(cell.connection(conf))
+    source = cell.source(conf, database)
     try:
         migration.check(database)
+        _check_neighbours(conf, source)
     except engine.ERRORS as error:
         if not engine.is_transient(error):
             raise exceptions.ConfigurationError(
@@ -62,6 +81,15 @@ def check(conf: cfg.ConfigOpts) -> None:
     finally:
         database.dispose()
     slots.WorkerSlot.take(conf.state_path).release()
+
+
+def _check_neighbours(conf: cfg.ConfigOpts, source: neighbour_sources.Source) -> None:
+    try:
+        state.topology_of(cell.place(conf), source.read())
+    except ValueError as error:
+        raise exceptions.ConfigurationError(
+            reason='The neighbours of cell %s are wrong: %s' % (conf.cells.name, error)
+        ) from None
 
 
 def _check_values(conf: cfg.ConfigOpts) -> None:
@@ -112,7 +140,8 @@ def run(concurrency: str) -> int:
         return 1
     workers = conf.workers or conf.cells.workers
     _advise(conf, workers, concurrency)
+    outcome = service.Outcome()
     launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
-    launcher.launch_service(service.CellsService(conf), workers=workers)
+    launcher.launch_service(service.CellsService(conf, outcome), workers=workers)
     launcher.wait()
-    return 0
+    return 1 if outcome.failed else 0

@@ -1,24 +1,21 @@
-"""What nova-cells-demo shows: the tree, answers from all of it, and one cell fallen silent.
+"""The tree of the demo: three levels, hosts in the four cells at the bottom, one process.
 
-Every cell is what nova-cells runs, with its own configuration, database
-(SQLite) and message bus (within the process); only the drivers differ.
+Every cell is what nova-cells runs and every host what nova-cells-compute runs,
+with their own configuration, database (SQLite) and message bus (within the
+process); only the drivers differ. One host is this machine as measured, the
+others are made up.
 """
 
-import datetime
-import logging
 import pathlib
-import tempfile
-import time
+from collections.abc import Callable
 from typing import Any, Final
 
-import rich.console
-import rich.table
-import rich.tree
 from oslo_config import cfg
 
 from cells import cell, context, rpcapi, slots
-from cells.db import engine, migration, neighbours, services, task_log
+from cells.db import engine, flavors, migration, neighbours
 from cells.drivers import fake
+from cells.host import agent
 
 #: name -> parent
 CELLS: Final = {
@@ -28,63 +25,74 @@ CELLS: Final = {
     'cell-a': 'region-1',
     'cell-b': 'region-1',
     'cell-c': 'region-2',
+    'cell-d': 'region-2',
 }
-SILENT: Final = 'cell-b'
+LEAVES: Final = tuple(name for name in CELLS if name not in CELLS.values())
 CALL_TIMEOUT: Final = 2
-BEGIN: Final = datetime.datetime(2026, 1, 1)
-END: Final = datetime.datetime(2026, 2, 1)
-HOSTS: Final = 2
+HOSTS: Final = 3
+#: The host that is this machine, and its cell.
+THIS_CELL: Final = 'cell-a'
+THIS_HOST: Final = 'this-machine'
+
+#: name, memory in MiB, disk in GiB, vCPUs
+FLAVORS: Final = (('small', 2048, 20, 1), ('medium', 4096, 40, 2), ('large', 8192, 80, 4))
 
 
-class Demo:
-    """The tree and what is done with it.
+class Tree:
+    """The cells and their hosts.
 
-    :param directory: for databases and locks.
+    :param directory: for databases, stores and locks.
     """
 
-    def __init__(self, directory: pathlib.Path, console: rich.console.Console) -> None:
+    def __init__(self, directory: pathlib.Path) -> None:
         self._directory = directory
-        self._console = console
-        self._cells = {name: self._build(name) for name in CELLS}
-        self._failures: list[str] = []
-        self._ctxt = context.RequestContext('demo', 'demo', is_admin=True)
+        self.cells = {name: self._cell(name) for name in CELLS}
+        self.agents = [one for name in LEAVES for one in self._agents(name)]
+        self.ctxt = context.RequestContext('demo', 'demo', is_admin=True)
         conf = self._conf('api')
-        self._api = rpcapi.CellsAPI.from_conf(conf)
-        self._ops = rpcapi.OpsAPI.from_conf(conf)
+        self.api = rpcapi.CellsAPI.from_conf(conf)
+        self.ops = rpcapi.OpsAPI.from_conf(conf)
 
-    def run(self) -> list[str]:
-        """Show everything and return what came out wrong."""
-        try:
-            for one in self._cells.values():
-                one.start()
-            self._show_tree()
-            self._show_services()
-            self._show_task_logs()
-            self._show_sync()
-            self._show_silence()
-        finally:
-            for one in reversed(self._cells.values()):
-                one.stop()
-        return self._failures
+    def start(self) -> None:
+        """Start cells and hosts."""
+        for one in self.cells.values():
+            one.start()
+        for host in self.agents:
+            host.start()
 
-    def _check(self, good: bool, what: str) -> None:
-        self._console.print('  [green]✔[/] %s' % what if good else '  [red]✘[/] %s' % what)
-        if not good:
-            self._failures.append(what)
+    def stop(self) -> None:
+        """Stop them, in mirrored order."""
+        for host in reversed(self.agents):
+            host.stop()
+        for one in reversed(self.cells.values()):
+            one.stop()
 
-    # -- building --
+    def ops_of(self, name: str) -> rpcapi.OpsAPI:
+        """Return the operator's client of a cell."""
+        return rpcapi.OpsAPI.from_conf(self._conf(name))
 
-    def _conf(self, name: str) -> cfg.ConfigOpts:
+    @staticmethod
+    def silence(name: str, silent: bool = True) -> None:
+        """Make a cell silent, or let it hear again."""
+        fake.hold(_address(name), silent)
+
+    @staticmethod
+    def path(name: str) -> str:
+        """Return the path to a cell from the top."""
+        parent = CELLS[name]
+        return '%s!%s' % (Tree.path(parent), name) if parent else name
+
+    def _conf(self, name: str, host: str | None = None) -> cfg.ConfigOpts:
         conf = cfg.ConfigOpts()
         cell.prepare(conf)
         conf([], project='cells', default_config_files=[])
-        where = self._directory / name
-        conf.set_override('host', name)
+        where = self._directory / (host or name)
+        conf.set_override('host', host or name)
         conf.set_override('state_path', str(where))
         conf.set_override('transport_url', _address(name))
         # oslo's fake:// is one bus for the process; what keeps cells apart on it is this.
         conf.set_override('control_exchange', name)
-        database = 'sqlite:///%s.sqlite' % where
+        database = 'sqlite:///%s.sqlite' % (self._directory / name)
         conf.set_override('connection', database, group='database')
         for option, value in (
             ('enable', True),
@@ -96,7 +104,7 @@ class Demo:
             conf.set_override(option, value, group='cells')
         return conf
 
-    def _build(self, name: str) -> cell.Cell:
+    def _cell(self, name: str) -> cell.Cell:
         conf = self._conf(name)
         database = engine.Database(conf.database.connection)
         migration.sync(database)
@@ -110,130 +118,47 @@ class Demo:
                         'is_parent': parent != name,
                     },
                 )
-        if name.startswith('cell-'):
-            self._fill(database, name)
+        with database.write() as connection:
+            for number, (flavor, memory_mb, root_gb, vcpus) in enumerate(FLAVORS):
+                values = {'name': flavor, 'flavorid': str(number + 1), 'memory_mb': memory_mb}
+                flavors.flavor_create(connection, {**values, 'root_gb': root_gb, 'vcpus': vcpus})
         database.dispose()
         return cell.Cell(conf, slots.WorkerSlot.take(conf.state_path))
 
-    @staticmethod
-    def _fill(database: engine.Database, name: str) -> None:
+    def _agents(self, name: str) -> list[agent.HostAgent]:
+        found = []
         for number in range(HOSTS):
-            host = '%s-host%d' % (name, number)
-            services.service_report(database, host, 'nova-compute', 'compute')
-            task_log.task_log_begin(
-                database,
-                task_name='instance_usage_audit',
-                state='DONE',
-                host=host,
-                period_beginning=BEGIN,
-                period_ending=END,
-                message='%d instances audited' % (10 + number),
-                task_items=10 + number,
-            )
+            real = name == THIS_CELL and number == 0
+            conf = self._conf(name, THIS_HOST if real else '%s-host%d' % (name, number))
+            measure = agent.measuring(conf)
+            found.append(agent.build(conf, measure if real else _made_up(measure, number)))
+        return found
 
-    # -- showing --
 
-    def _show_tree(self) -> None:
-        nodes: dict[str, Any] = {}
-        for name, parent in CELLS.items():
-            label = '[bold]%s[/]' % name
-            nodes[name] = nodes[parent].add(label) if parent else rich.tree.Tree(label)
-        self._console.rule('The tree')
-        self._console.print(nodes['api'])
-        info = self._api.get_cell_info_for_neighbors(self._ctxt)
-        names = sorted(cell_info['name'] for cell_info in info)
-        self._check(names == ['region-1', 'region-2'], 'api knows its neighbours: %s' % names)
+def _made_up(
+    measure: Callable[[], list[dict[str, Any]]], number: int
+) -> Callable[[], list[dict[str, Any]]]:
+    memory_mb, local_gb, vcpus = 65536 * (number + 1), 1000, 16 * (number + 1)
 
-    def _show_services(self) -> None:
-        self._console.rule('CellsAPI.service_get_all: a broadcast to all cells')
-        found = self._api.service_get_all(self._ctxt, {'binary': 'nova-compute'})
-        self._print_services(found)
-        self._check(len(found) == 3 * HOSTS, '%d services of 3 compute cells' % len(found))
+    def nodes() -> list[dict[str, Any]]:
+        return [
+            {
+                **node,
+                'hypervisor_hostname': 'made-up-%d' % number,
+                'memory_mb': memory_mb,
+                'free_ram_mb': memory_mb - 4096,
+                'memory_mb_used': 4096,
+                'local_gb': local_gb,
+                'free_disk_gb': local_gb - 100,
+                'local_gb_used': 100,
+                'disk_available_least': local_gb - 100,
+                'vcpus': vcpus,
+            }
+            for node in measure()
+        ]
 
-    def _print_services(self, found: list[Any]) -> None:
-        table = rich.table.Table('id', 'host', 'binary')
-        for one in sorted(found, key=lambda one: one.host):
-            table.add_row(one.id, one.host, one.binary)
-        self._console.print(table)
-
-    def _show_task_logs(self) -> None:
-        target = 'api!region-1!cell-a'
-        self._console.rule('CellsAPI.task_log_get_all: a question to %s' % target)
-        found = self._api.task_log_get_all(
-            self._ctxt, 'instance_usage_audit', BEGIN, END, host=target
-        )
-        table = rich.table.Table('host', 'state', 'message')
-        for row in found:
-            table.add_row(row['host'], row['state'], row['message'])
-        self._console.print(table)
-        self._check(len(found) == HOSTS, '%d rows, three levels down' % len(found))
-
-    def _show_sync(self) -> None:
-        self._console.rule('CellsAPI.sync_instances: a change, journaled in every cell')
-        self._api.sync_instances(self._ctxt, project_id='demo')
-        table = rich.table.Table('cell', 'ordered for project', 'came by')
-        until = time.monotonic() + 10
-        below = [name for name in CELLS if name != 'api']
-        found: dict[str, list[dict[str, Any]]] = {}
-        while len(found) < len(below) and time.monotonic() < until:
-            for name in below:
-                ops = rpcapi.OpsAPI.from_conf(self._conf(name))
-                orders = ops.sync_status(self._ctxt)
-                if orders:
-                    found[name] = orders
-        for name, orders in sorted(found.items()):
-            for order in orders:
-                table.add_row(name, order['project_id'], order['requested_by'])
-        self._console.print(table)
-        self._check(
-            sorted(found) == sorted(below) and all(len(orders) == 1 for orders in found.values()),
-            'the order reached each of the %d cells below, once' % len(below),
-        )
-
-    def _show_silence(self) -> None:
-        self._console.rule('%s falls silent' % SILENT)
-        fake.hold(_address(SILENT))
-        begun = time.monotonic()
-        answer = self._ops.query(
-            self._ctxt, 'service_get_all', {'filters': {'binary': 'nova-compute'}}
-        )
-        elapsed = time.monotonic() - begun
-        table = rich.table.Table('cell', 'answer')
-        for one in answer['answers']:
-            table.add_row(one['cell'], '%d services' % len(one['value']))
-        for one in answer['missing']:
-            table.add_row('[red]%s[/]' % one['cell'], one['reason'])
-        self._console.print(table)
-        missing = [one['cell'] for one in answer['missing']]
-        self._check(
-            missing == ['api!region-1!' + SILENT], 'the missing cell is named: %s' % missing
-        )
-        self._check(
-            elapsed <= CALL_TIMEOUT,
-            'answered after %.1f seconds, %d were allowed' % (elapsed, CALL_TIMEOUT),
-        )
-        found = self._api.service_get_all(self._ctxt, {'binary': 'nova-compute'})
-        self._check(
-            len(found) == 2 * HOSTS, 'CellsAPI returns the %d services of the others' % len(found)
-        )
-        fake.hold(_address(SILENT), False)
-        found = self._api.service_get_all(self._ctxt, {'binary': 'nova-compute'})
-        self._check(len(found) == 3 * HOSTS, '%s is back: %d services again' % (SILENT, len(found)))
+    return nodes
 
 
 def _address(name: str) -> str:
     return 'fake://%s' % name
-
-
-def run() -> int:
-    """Run the demo and return the exit code."""
-    logging.basicConfig(level=logging.ERROR)
-    console = rich.console.Console()
-    with tempfile.TemporaryDirectory(prefix='nova-cells-demo-') as directory:
-        failures = Demo(pathlib.Path(directory), console).run()
-    console.rule()
-    for failure in failures:
-        console.print('[red]Wrong: %s[/]' % failure)
-    if not failures:
-        console.print('All as it should be.')
-    return 1 if failures else 0

@@ -15,9 +15,8 @@ from cells.cmd import concurrency
 
 concurrency.hush()  # before what follows imports eventlet
 
-from cells import cell, exceptions, paths  # noqa: E402
+from cells import cell, exceptions, neighbour_sources  # noqa: E402
 from cells.db import engine, migration, neighbours  # noqa: E402
-from cells.state import first_host  # noqa: E402
 
 NAMESPACE = 'cells.manage'
 
@@ -116,27 +115,25 @@ class CellCreate(_Command):
 
     def take_action(self, parsed_args: Any) -> None:
         """Do it."""
-        name = paths.check_name(parsed_args.name)
-        if name == self.app.conf.cells.name:
-            raise ValueError('%s is this cell itself' % name)
-        _check_url(parsed_args.transport_url)
         database = self.app.database()
-        if parsed_args.side == 'parent':
-            others = [row['name'] for row in neighbours.cell_get_all(database) if row['is_parent']]
-            if others and name not in others:
-                raise ValueError(
-                    'a cell has one parent; this one has %s already' % ', '.join(others)
-                )
-        neighbours.cell_create(
-            database,
+        options = self.app.conf.cells
+        if not cell.source(self.app.conf, database).editable:
+            raise exceptions.CellsUpdateUnsupported
+        parents = [row['name'] for row in neighbours.cell_get_all(database) if row['is_parent']]
+        values = neighbour_sources.new_values(
             {
-                'name': name,
+                'name': parsed_args.name,
                 'transport_url': parsed_args.transport_url,
                 'is_parent': parsed_args.side == 'parent',
                 'weight_offset': parsed_args.weight_offset,
                 'weight_scale': parsed_args.weight_scale,
             },
+            own_name=options.name,
+            is_top=options.cell_type == 'api',
+            parents=parents,
+            many_parents=options.allow_multiple_parents,
         )
+        neighbours.cell_create(database, values)
 
 
 class CellList(_Command, lister.Lister):
@@ -148,25 +145,19 @@ class CellList(_Command, lister.Lister):
     def take_action(self, parsed_args: Any) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         """Return columns and rows."""
         rows = []
-        for row in neighbours.cell_get_all(self.app.database()):
-            host = first_host(row['transport_url'])
-            broker = '%s:%s' % (host.hostname, host.port or 5672) if host else ''
+        for row in cell.source(self.app.conf, self.app.database()).read():
+            broker = _brokers(row['transport_url'])
             side = 'parent' if row['is_parent'] else 'child'
             rows.append((row['name'], side, broker, row['weight_offset'], row['weight_scale']))
         return ('Name', 'Side', 'Broker', 'Weight offset', 'Weight scale'), rows
 
 
-def _check_url(url: str) -> None:
-    scheme, _, _ = url.partition('://')
+def _brokers(transport_url: str) -> str:
     try:
-        good = scheme == 'fake' or (scheme in ('rabbit', 'amqp') and first_host(url) is not None)
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError(
-            'the transport URL has not the form rabbit://user:password@host:port/virtual_host; '
-            'signs such as / and @ in a password are to be quoted (%2F, %40)'
-        )
+        hosts = neighbour_sources.hosts(transport_url)
+    except ValueError as error:
+        return str(error)
+    return ', '.join('%s:%s' % (host.hostname, host.port or 5672) for host in hosts)
 
 
 def main(argv: list[str] | None = None) -> int:

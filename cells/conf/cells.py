@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from oslo_config import cfg
 
+from cells import versions
+
 CONTRACT_OPTS = [
     cfg.BoolOpt(
         'enable',
@@ -53,6 +55,21 @@ CONTRACT_OPTS = [
         help='How messages get to the neighbours: a name from the entry points cells.drivers, '
         'or the path of a class.',
     ),
+    cfg.StrOpt(
+        'cells_config',
+        help='JSON file with the neighbours, an object of name -> {"transport_url": ..., '
+        '"is_parent": false, "weight_offset": 0, "weight_scale": 1}, instead of the table "cells". '
+        'It is read again when it changes; while it is wrong, the last good tree stays.',
+    ),
+    cfg.IntOpt(
+        'mute_child_interval',
+        default=300,
+        min=1,
+        help='Seconds without any message after which a plain nova-cells counts as mute. A '
+        'neighbour of our own kind is pinged, and is mute after 17 seconds or this, whatever is '
+        'less. The answer of a mute cell is waited for no longer than 2 seconds, and its '
+        'capacity counts for nothing.',
+    ),
     cfg.IntOpt(
         'max_hop_count',
         default=10,
@@ -64,6 +81,14 @@ CONTRACT_OPTS = [
         default=60,
         help='Seconds between two looks at the table of neighbours, at least 1.',
     ),
+    cfg.FloatOpt(
+        'reserve_percent',
+        default=10.0,
+        min=0,
+        max=100,
+        help='Percentage of the whole memory and of the whole disk of each host that is kept '
+        'back when counting how many instances fit on it.',
+    ),
     cfg.StrOpt(
         'rpc_driver_queue_base',
         default='cells.intercell',
@@ -72,6 +97,24 @@ CONTRACT_OPTS = [
 ]
 
 OWN_OPTS = [
+    cfg.StrOpt(
+        'object_release',
+        default='liberty',
+        choices=list(versions.OBJECT_VERSIONS),
+        help='Release at whose versions objects travel between cells: the same for a whole tree, '
+        'and no newer than its oldest nova-cells. All releases accept those of liberty.',
+    ),
+    cfg.BoolOpt(
+        'standalone',
+        default=False,
+        help='Let a compute cell run without a parent; --standalone of nova-cells does the same. '
+        'What happens in it is not known above.',
+    ),
+    cfg.BoolOpt(
+        'allow_multiple_parents',
+        default=False,
+        help='Let this cell have several parents.',
+    ),
     cfg.StrOpt(
         'queue_type',
         default='quorum',

@@ -17,21 +17,25 @@ _COLUMNS = models.Change.__table__.c
 NEIGHBOURS: Final = 'neighbours'
 #: What the own capacities are counted from: services, hosts, flavors.
 HOSTS: Final = 'hosts'
+#: That a parent asked to be told.
+WANTED: Final = 'wanted'
 #: What neighbours reported.
 REPORTS: Final = 'reports'
 
 
 def bump(connection: sa.Connection, name: str) -> None:
     """Raise a counter, in the transaction of what has changed."""
-    raised = sa.update(models.Change).where(_COLUMNS.name == name)
-    if connection.execute(raised.values(version=_COLUMNS.version + 1)).rowcount:
-        return
-    if not statements.insert_new(connection, models.Change, [{'name': name, 'version': 1}]):
-        connection.execute(raised.values(version=_COLUMNS.version + 1))
+    # One statement: of two transactions that look first and then insert, MariaDB ends one.
+    statements.insert_or_update(
+        connection,
+        models.Change,
+        {'name': name, 'version': 1},
+        {'version': _COLUMNS.version + 1},
+    )
 
 
 def versions(database: engine.Database) -> dict[str, int]:
     """Return all counters by name."""
     with database.read() as connection:
         found = connection.execute(sa.select(_COLUMNS.name, _COLUMNS.version))
-        return {name: version for name, version in found}
+        return {row[0]: row[1] for row in found}

@@ -140,6 +140,23 @@ def order_result(connection: sa.Connection, uuid: str) -> str | None:
     return connection.execute(query).scalar()
 
 
+def dead_add(
+    connection: sa.Connection, rows: Iterable[tuple[str, str, str, str, str | None]]
+) -> None:
+    """Put messages aside: tuples of uuid, operation, routing path, envelope, reason."""
+    for uuid, operation, came_by, envelope, reason in rows:
+        connection.execute(
+            sa.insert(models.DeadMessage).values(
+                uuid=uuid,
+                operation=operation,
+                came_by=came_by,
+                envelope=envelope,
+                reason=reason,
+                parked_at=engine.now(),
+            )
+        )
+
+
 def release_all(connection: sa.Connection, worker: str) -> None:
     """Free what an earlier process in this worker's slot had claimed."""
     for model, columns, claimed in (
@@ -304,6 +321,20 @@ def outbox_due(database: engine.Database, state: str) -> list[str]:
         return [row[0] for row in connection.execute(query)]
 
 
+def outbox_oldest(database: engine.Database) -> dict[str, float]:
+    """Return the age in seconds of the oldest change that a neighbour has not confirmed, by name.
+
+    What a plain nova-cells has been sent counts as gone.
+    """
+    query = (
+        sa.select(_OUT.neighbour, engine.now() - sa.func.min(_OUT.created_at))
+        .where(_OUT.state != UNCONFIRMED)
+        .group_by(_OUT.neighbour)
+    )
+    with database.read() as connection:
+        return {row[0]: float(row[1]) for row in connection.execute(query)}
+
+
 def counts(database: engine.Database) -> dict[str, int]:
     """Return the number of rows by table and state, for example ``inbox.done``."""
     found = {}
@@ -312,4 +343,8 @@ def counts(database: engine.Database) -> dict[str, int]:
             query = sa.select(columns.state, sa.func.count()).group_by(columns.state)
             for state, number in connection.execute(query):
                 found['%s.%s' % (name, state)] = number
+        dead = sa.select(sa.func.count()).select_from(models.DeadMessage)
+        number = connection.execute(dead).scalar_one()
+        if number:
+            found['dead_messages'] = number
     return found

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from cells import exceptions, paths
-from cells.db import engine, models, statements
+from cells.db import changes, engine, models, statements
 
 _CELLS = models.Cell.__table__.c
 _REPORTS = models.NeighbourReport.__table__.c
@@ -20,8 +20,15 @@ def cell_get_all(database: engine.Database) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def cell_create(database: engine.Database, values: Mapping[str, Any]) -> None:
-    """Add a neighbour.
+def cell_get(connection: sa.Connection, name: str) -> dict[str, Any] | None:
+    """Return a neighbour by name, values by column."""
+    query = sa.select(*_CELLS).where(_CELLS.name == name, _CELLS.deleted == 0)
+    found = connection.execute(query).mappings().first()
+    return dict(found) if found is not None else None
+
+
+def cell_create(database: engine.Database, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a neighbour and return its row.
 
     :raises ValueError: a cell may not have this name (R11).
     :raises CellExists: there is one of that name.
@@ -30,8 +37,56 @@ def cell_create(database: engine.Database, values: Mapping[str, Any]) -> None:
     try:
         with database.write() as connection:
             connection.execute(sa.insert(models.Cell).values(**values))
+            changes.bump(connection, changes.NEIGHBOURS)
+            row = cell_get(connection, values['name'])
     except db_exc.DBDuplicateEntry:
         raise exceptions.CellExists(name=values['name']) from None
+    assert row is not None
+    return row
+
+
+def cell_update(
+    database: engine.Database, name: str, values: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Change a neighbour and return its row, looked up by the old name: None when renamed.
+
+    :raises CellNotFound: there is none.
+    :raises CellExists: the new name is taken.
+    """
+    change = sa.update(models.Cell).where(_CELLS.name == name, _CELLS.deleted == 0)
+    try:
+        with database.write() as connection:
+            if not connection.execute(change.values(**values)).rowcount:
+                raise exceptions.CellNotFound(cell_name=name)
+            if values.get('name', name) != name:
+                # It was told of another cell; the next one of that name is not to have it.
+                connection.execute(sa.delete(models.NeighbourReport).where(_REPORTS.name == name))
+            changes.bump(connection, changes.NEIGHBOURS)
+            return cell_get(connection, name)
+    except db_exc.DBDuplicateEntry:
+        raise exceptions.CellExists(name=values['name']) from None
+
+
+def cell_delete(database: engine.Database, name: str) -> int:
+    """Delete a neighbour, softly, and what was known of it; return how many rows."""
+    delete = (
+        sa.update(models.Cell)
+        .where(_CELLS.name == name, _CELLS.deleted == 0)
+        .values(deleted=_CELLS.id, deleted_at=models.utcnow())
+    )
+    with database.write() as connection:
+        count = connection.execute(delete).rowcount
+        if count:
+            connection.execute(sa.delete(models.NeighbourReport).where(_REPORTS.name == name))
+            changes.bump(connection, changes.NEIGHBOURS)
+        return count
+
+
+def cell_id(database: engine.Database) -> str:
+    """Return the id of this cell, which was made with the schema."""
+    with database.read() as connection:
+        query = sa.select(models.CellIdentity.__table__.c.id)
+        return str(connection.execute(query).scalar_one())
 
 
 def reports_get_all(database: engine.Database) -> dict[str, dict[str, Any]]:
@@ -61,3 +116,11 @@ def _report_update(database: engine.Database, report: Mapping[str, Any]) -> bool
     )
     with database.write() as connection:
         return bool(connection.execute(newer).rowcount)
+
+
+def report_store(database: engine.Database, name: str, reported: Mapping[str, str]) -> None:
+    """Keep what a neighbour reported, as JSON texts by column, and let all workers know."""
+    update = sa.update(models.NeighbourReport).where(_REPORTS.name == name)
+    with database.write() as connection:
+        if connection.execute(update.values(**reported)).rowcount:
+            changes.bump(connection, changes.REPORTS)

@@ -1,13 +1,48 @@
-"""Queries on services."""
+"""Queries on services.
+
+A service is *up* when it reported within ``service_down_time`` by the clock of the
+cell, is not forced down and not deleted.
+"""
 
 import datetime
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells.db import engine, models, statements
+from cells import exceptions
+from cells.db import changes, engine, models, statements
 
 _COLUMNS = models.Service.__table__.c
+
+COMPUTE: Final = 'nova-compute'
+
+#: Columns on which it depends whether the host of a service counts.
+_MATTER: Final = frozenset({'disabled', 'forced_down'})
+
+
+def is_up(row: Mapping[str, Any], down_after: float, now: datetime.datetime | None = None) -> bool:
+    """Tell whether a service is up.
+
+    :param down_after: seconds without a report after which it is not.
+    """
+    seen = row['last_seen_up']
+    if seen is None or row['forced_down']:
+        return False
+    since = (now or models.utcnow()) - datetime.timedelta(seconds=down_after)
+    return bool(seen >= since)
+
+
+def up_condition(down_after: float) -> sa.ColumnElement[bool]:
+    """Return the condition for the compute services that count: up and not disabled."""
+    since = models.utcnow() - datetime.timedelta(seconds=down_after)
+    return sa.and_(
+        _COLUMNS.binary == COMPUTE,
+        _COLUMNS.deleted == 0,
+        sa.not_(_COLUMNS.disabled),
+        sa.not_(_COLUMNS.forced_down),
+        _COLUMNS.last_seen_up >= since,
+    )
 
 
 def service_get_all(
@@ -19,6 +54,67 @@ def service_get_all(
         query = query.where(_COLUMNS.disabled == disabled)
     with database.read() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def service_find(
+    database: engine.Database, host: str, binary: str = COMPUTE
+) -> dict[str, Any] | None:
+    """Return a service of a host, values by column; None when there is none."""
+    with database.read() as connection:
+        row = connection.execute(_query(host, binary)).mappings().first()
+        return None if row is None else dict(row)
+
+
+def service_lock(connection: sa.Connection, host: str, binary: str) -> dict[str, Any] | None:
+    """Return a service of a host for a change in this transaction; None when there is none."""
+    found = statements.locked(connection, _query(host, binary), free_only=False)
+    return found[0] if found else None
+
+
+def _query(host: str, binary: str) -> sa.Select[Any]:
+    return sa.select(*_COLUMNS).where(
+        _COLUMNS.host == host, _COLUMNS.binary == binary, _COLUMNS.deleted == 0
+    )
+
+
+def service_update(
+    connection: sa.Connection, host: str, binary: str, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Change columns of a service and return all of it as it is now.
+
+    :raises HostBinaryNotFound: there is no such service.
+    """
+    row = service_lock(connection, host, binary)
+    if row is None:
+        raise exceptions.HostBinaryNotFound(host=host, binary=binary)
+    changed = {name: value for name, value in values.items() if row[name] != value}
+    if changed:
+        changed['updated_at'] = models.utcnow()
+        connection.execute(
+            sa.update(models.Service).where(_COLUMNS.id == row['id']).values(**changed)
+        )
+        if binary == COMPUTE and changed.keys() & _MATTER:
+            changes.bump(connection, changes.HOSTS)
+    return {**row, **changed}
+
+
+def service_delete(connection: sa.Connection, service_id: int) -> dict[str, Any]:
+    """Mark a service as deleted and return it as it was.
+
+    :raises ServiceNotFound: there is none of this id.
+    """
+    query = sa.select(*_COLUMNS).where(_COLUMNS.id == service_id, _COLUMNS.deleted == 0)
+    found = statements.locked(connection, query, free_only=False)
+    if not found:
+        raise exceptions.ServiceNotFound(service_id=service_id)
+    connection.execute(
+        sa.update(models.Service)
+        .where(_COLUMNS.id == service_id)
+        .values(deleted=service_id, deleted_at=models.utcnow())
+    )
+    if found[0]['binary'] == COMPUTE:
+        changes.bump(connection, changes.HOSTS)
+    return found[0]
 
 
 def service_report(
@@ -39,21 +135,34 @@ def service_report(
         if connection.execute(alive).rowcount:
             return
         # All workers of a host share the row: the first to come makes it.
-        statements.insert_new(
-            connection,
-            models.Service,
-            [
-                {
-                    'host': host,
-                    'binary': binary,
-                    'topic': topic,
-                    'report_count': 1,
-                    'disabled': False,
-                    'last_seen_up': now,
-                    'forced_down': False,
-                    'version': 0,
-                    'created_at': now,
-                    'deleted': 0,
-                }
-            ],
-        )
+        service_insert_new(connection, host, binary, topic, report_count=1, last_seen_up=now)
+
+
+def service_insert_new(
+    connection: sa.Connection,
+    host: str,
+    binary: str,
+    topic: str,
+    *,
+    report_count: int = 0,
+    last_seen_up: datetime.datetime | None = None,
+) -> None:
+    """Make the row of a service, unless it is there."""
+    statements.insert_new(
+        connection,
+        models.Service,
+        [
+            {
+                'host': host,
+                'binary': binary,
+                'topic': topic,
+                'report_count': report_count,
+                'disabled': False,
+                'last_seen_up': last_seen_up,
+                'forced_down': False,
+                'version': 0,
+                'created_at': models.utcnow(),
+                'deleted': 0,
+            }
+        ],
+    )

@@ -27,6 +27,25 @@ def insert_new(
     return connection.execute(statement.values([dict(row) for row in values])).rowcount
 
 
+def insert_or_update(
+    connection: sa.Connection,
+    model: type[models.Base],
+    values: Mapping[str, Any],
+    changed: Mapping[str, Any],
+) -> None:
+    """Insert a row, or change the one that has its primary key already."""
+    name = connection.dialect.name
+    statement: Any
+    if name in ('sqlite', 'postgresql'):
+        insert = sqlite.insert if name == 'sqlite' else postgresql.insert
+        statement = insert(model).on_conflict_do_update(
+            index_elements=list(model.__table__.primary_key), set_=dict(changed)
+        )
+    else:
+        statement = mysql.insert(model).on_duplicate_key_update(dict(changed))
+    connection.execute(statement.values(dict(values)))
+
+
 def locked(
     connection: sa.Connection, query: sa.Select[Any], free_only: bool
 ) -> list[dict[str, Any]]:
@@ -39,3 +58,13 @@ def locked(
     if connection.dialect.name != 'sqlite':  # whose writer is alone
         query = query.with_for_update(skip_locked=free_only)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def visible(columns: Any, read_deleted: str) -> sa.ColumnElement[bool]:
+    """Return the condition that shows what a request may see of a table with soft deletion.
+
+    :param read_deleted: of its context: ``no``, ``yes`` or ``only``.
+    """
+    if read_deleted == 'yes':
+        return sa.true()
+    return columns.deleted != 0 if read_deleted == 'only' else columns.deleted == 0

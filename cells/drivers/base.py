@@ -16,6 +16,10 @@ class Incoming(Protocol):
     def text(self) -> str:
         """The envelope, as it was sent."""
 
+    @property
+    def deliveries(self) -> int:
+        """How often it was delivered before and not settled, as far as the bus knows."""
+
     def settle(self) -> None:
         """Let the broker forget the message. Does not wait; any thread, any number of times."""
 
@@ -104,6 +108,13 @@ class CellsDriver(abc.ABC):
         :raises NotSent: the queue of this neighbour is full, or the driver is closed;
             then ``on_sent`` is not called.
         """
+
+    def heard(self, name: str) -> None:
+        """Take note that a neighbour lives: what waits to try it again need not wait longer.
+
+        Called in the thread that reads, with each message: it must cost next to nothing.
+        """
+        return
 
     @abc.abstractmethod
     def link(self, name: str) -> LinkState:

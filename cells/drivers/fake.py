@@ -23,10 +23,11 @@ LOG = logging.getLogger(__name__)
 class _Arrived:
     """A message from the bus; goes back to it unless it is settled."""
 
-    __slots__ = ('_port', 'text')
+    __slots__ = ('_port', 'deliveries', 'text')
 
     def __init__(self, text: str, port: '_Port') -> None:
         self.text = text
+        self.deliveries = 0
         self._port = port
 
     def settle(self) -> None:
@@ -191,6 +192,10 @@ class FakeDriver(base.CellsDriver):
         if not isinstance(outgoing.text, str):
             raise TypeError('an envelope is a text, not %s' % type(outgoing.text).__name__)
         self._senders.to(neighbour.name, neighbour.transport_url).put(outgoing)
+
+    def heard(self, name: str) -> None:
+        """End the back-off towards a neighbour."""
+        self._senders.heard(name)
 
     def link(self, name: str) -> base.LinkState:
         """Return how the way to a neighbour does."""

@@ -21,15 +21,20 @@ from cells.state import CellState
 LOG = logging.getLogger(__name__)
 
 METHOD: Final = 'process_message'
+#: By how much the text of an envelope may grow where it stands inside of two other texts.
+ESCAPING: Final = 8
+#: A routing key, of which this is a part, has at most 255.
+MAX_SERVER_BYTES: Final = 180
 
 
 class _Arrived:
     """A message from the bus."""
 
-    __slots__ = ('_settle', 'text')
+    __slots__ = ('_settle', 'deliveries', 'text')
 
-    def __init__(self, text: str, settle: Any) -> None:
+    def __init__(self, text: str, deliveries: int, settle: Any) -> None:
         self.text = text
+        self.deliveries = deliveries
         self._settle = settle
 
     def settle(self) -> None:
@@ -65,6 +70,8 @@ class RPCDriver(base.CellsDriver):
                 # An answer is worth as much as who waits for it: it need not outlive a broker.
                 queue_type='classic' if answers else self._settings.queue_type,
                 worker=self._settings.server,
+                max_bytes=ESCAPING * self._settings.max_message_bytes,
+                stats=self._settings.stats,
                 server_queue=answers,
             )
             self._listeners[kind] = listener
@@ -92,6 +99,10 @@ class RPCDriver(base.CellsDriver):
         """Take a message for a neighbour."""
         self._senders.to(neighbour.name, neighbour.transport_url).put(outgoing)
 
+    def heard(self, name: str) -> None:
+        """End the back-off towards a neighbour."""
+        self._senders.heard(name)
+
     def link(self, name: str) -> base.LinkState:
         """Return how the way to a neighbour does."""
         return self._senders.link(name)
@@ -108,19 +119,20 @@ class RPCDriver(base.CellsDriver):
         settle = getattr(message, 'settle', None)
         content = message.message
         text = content.get('args', {}).get('message')
-        version = str(content.get('version') or '1.0')
+        version = str(content.get('version', '1.0'))
         if content.get('method') != METHOD or not isinstance(text, str):
-            LOG.warning(
-                'Refused a message on a queue between cells: method %.40r with arguments %s',
+            reason = 'method %.40r with arguments %.80s' % (
                 content.get('method'),
-                sorted(content.get('args', {}))[:5],
+                ', '.join(sorted(content.get('args', {}))[:5]),
             )
         elif version.split('.')[0] != versions.INTERCELL_VERSION.split('.')[0]:
-            LOG.warning('Refused a message of version %.20s on a queue between cells', version)
+            reason = 'it is of version %.20s' % version
         else:
             assert self._receive is not None
-            self._receive(_Arrived(text, settle))
+            self._receive(_Arrived(text, getattr(message, 'deliveries', 0), settle))
             return
+        LOG.warning('Refused a message from an unknown sender on a queue between cells: %s', reason)
+        self._settings.stats.count('messages_refused', reason='rubbish')
         if settle is not None:
             settle()
 
@@ -175,6 +187,8 @@ class _Link:
             self._transport.cleanup()
 
     def _client(self, outgoing: base.Outgoing) -> Any:
+        if outgoing.server is not None and len(outgoing.server.encode()) > MAX_SERVER_BYTES:
+            raise exceptions.Unroutable(cell_name=self._name, reason='no worker has so long a name')
         key = (outgoing.kind, outgoing.fanout, outgoing.server)
         client = self._clients.get(key)
         if client is not None:

@@ -72,6 +72,10 @@ class Sender:
             self._queue.append(outgoing)
             self._wakeup.notify()
 
+    def heard(self) -> None:
+        """Try the neighbour again at once: it lives."""
+        self._not_before = 0.0
+
     def link(self) -> LinkState:
         """Return how the link does."""
         return LinkState(self._up, len(self._queue), self._sent, self._failed, self._error)
@@ -167,6 +171,12 @@ class Senders:
         if known is not None:
             known[1].close(wait=False)
         return sender
+
+    def heard(self, name: str) -> None:
+        """End the back-off towards a neighbour."""
+        known = self._senders.get(name)
+        if known is not None:
+            known[1].heard()
 
     def link(self, name: str) -> LinkState:
         """Return how the way to a neighbour does."""

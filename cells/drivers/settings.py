@@ -8,6 +8,7 @@ import stevedore
 
 from cells import exceptions
 from cells.drivers import base
+from cells.stats import Stats
 
 NAMESPACE = 'cells.drivers'
 
@@ -23,6 +24,8 @@ class DriverSettings:
     :ivar prefetch: how many messages may be taken in and not settled.
     :ivar queue_type: 'quorum' or 'classic'.
     :ivar send_queue_length: how many messages may wait for one neighbour.
+    :ivar max_message_bytes: of an envelope; what cannot be as short need not be read.
+    :ivar stats: counts what is refused because no envelope is in it.
     """
 
     conf: Any
@@ -32,6 +35,8 @@ class DriverSettings:
     prefetch: int
     queue_type: str
     send_queue_length: int
+    max_message_bytes: int = 8 * 1024 * 1024
+    stats: Stats = dataclasses.field(default_factory=Stats)
 
 
 def find(name: str) -> type[base.CellsDriver]:

@@ -1,11 +1,14 @@
 """How an endpoint asks the runner, and what it makes of the answers."""
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cells import context, exceptions, messages, paths, remote_errors
+from cells.db import engine
 from cells.messaging import MessageRunner
+from cells.reports import Reports
 from cells.state import CellStateManager
 
 LOG = logging.getLogger(__name__)
@@ -18,11 +21,32 @@ class Endpoint:
     """
 
     def __init__(
-        self, *, runner: MessageRunner, state: CellStateManager, partial_results: bool
+        self,
+        *,
+        runner: MessageRunner,
+        state: CellStateManager,
+        reports: Reports,
+        database: engine.Database,
+        partial_results: bool,
     ) -> None:
         self._runner = runner
         self._state = state
+        self._reports = reports
+        self._database = database
         self._partial_results = partial_results
+
+    @contextlib.contextmanager
+    def using_database(self) -> Iterator[engine.Database]:
+        """Give the database of this cell.
+
+        :raises DatabaseUnavailable: it does not answer.
+        """
+        try:
+            yield self._database
+        except engine.ERRORS as error:
+            if not engine.is_transient(error):
+                raise
+            raise exceptions.DatabaseUnavailable(cell_name=self._state.topology.own_name) from None
 
     def ask(
         self,

@@ -1,19 +1,25 @@
 """What operators may ask of a cell."""
 
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import oslo_messaging
 
-from cells import context, exceptions, rpc, versions
+from cells import context, exceptions, paths, remote_errors, rpc, versions
 from cells.db import engine, rows
 from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync_requests
 from cells.drivers import base as drivers_base
+from cells.endpoints import base
 from cells.messaging import MessageRunner
 from cells.operations import OPERATIONS, Kind
-from cells.state import CellStateManager
+from cells.reports import Reports
+from cells.state import CellStateManager, Topology
 from cells.stats import Stats
+
+#: Seconds that a cell gets to answer a ping.
+PING_SECONDS: Final = 5.0
 
 
 class OpsManager:
@@ -28,13 +34,82 @@ class OpsManager:
         state: CellStateManager,
         driver: drivers_base.CellsDriver,
         database: engine.Database,
+        reports: Reports,
         stats: Stats,
+        server: str,
     ) -> None:
         self._runner = runner
         self._state = state
         self._driver = driver
         self._database = database
+        self._reports = reports
         self._stats = stats
+        self._server = server
+
+    @rpc.served
+    def whoami(self, ctxt: context.RequestContext) -> dict[str, Any]:
+        """Return which cell serves here: id and name."""
+        return {'id': self._state.cell_id, 'name': self._state.topology.own_name}
+
+    @rpc.served
+    def ping(self, ctxt: context.RequestContext, cell_name: str | None = None) -> dict[str, Any]:
+        """Ask a cell who it is, over all cells on the way.
+
+        :param cell_name: the path to it from this cell, or the name of a neighbour; None for
+            this cell itself.
+        :raises CellTimeout: it did not answer.
+        :raises CellRoutingInconsistency: no way leads there.
+        """
+        own = self._state.topology.own_name
+        path = base.cell_path(cell_name or own)
+        if len(path) == 1 and path.last != own:
+            path = paths.CellPath((own, path.last))
+        self._check_ours(path.names[1] if len(path) == 2 else own)
+        begun = time.monotonic()
+        response = self._runner.ping(path, PING_SECONDS)
+        if response.failure is not None:
+            raise remote_errors.exception_of(response.failure)
+        found = response.value if isinstance(response.value, dict) else {}
+        return {
+            'cell': str(path),
+            'id': found.get('id'),
+            'seconds': time.monotonic() - begun,
+            'time': found.get('time'),
+            'protocol': found.get('protocol'),
+        }
+
+    @rpc.served
+    def hello(self, ctxt: context.RequestContext, cell_name: str) -> dict[str, Any]:
+        """Ask a neighbour whether it knows this cell, and as what.
+
+        :raises CellNotFound: this cell has no such neighbour.
+        """
+        topology = self._state.topology
+        cell = topology.get(cell_name) if isinstance(cell_name, str) else None
+        if cell is None:
+            raise exceptions.CellNotFound(cell_name=cell_name)
+        self._check_ours(cell.name)
+        response = self._runner.ping(paths.CellPath((topology.own_name, cell.name)), PING_SECONDS)
+        found: dict[str, Any] = {'cell': cell.name, 'known': False, 'as': None, 'reason': None}
+        if response.failure is not None:
+            found['reason'] = (
+                '%s. It is silent, or does not know this cell (%s) as its %s, or knows another '
+                'one by this name'
+                % (response.failure.message, topology.own_name, _opposite(cell.is_parent))
+            )
+        elif isinstance(response.value, dict):
+            known = response.value.get('knows')
+            found.update(
+                {'known': known == _opposite(cell.is_parent), 'as': known},
+                id=response.value.get('id'),
+            )
+        return found
+
+    def _check_ours(self, name: str) -> None:
+        if self._state.sighting(name).protocol == 0:
+            raise exceptions.Invalid(
+                reason='cell %s is a plain nova-cells, which cannot be asked who it is' % name
+            )
 
     @rpc.served
     def status(self, ctxt: context.RequestContext) -> dict[str, Any]:
@@ -42,22 +117,33 @@ class OpsManager:
         topology = self._state.topology
         return {
             'name': topology.own_name,
-            'neighbours': [
-                self._neighbour(cell.name, cell.is_parent)
-                for cell in (*topology.parents.values(), *topology.children.values())
-            ],
-            'journal': self._journal(),
+            'id': self._state.cell_id,
+            'worker': self._server,
+            'is_top': topology.is_top,
+            'capacities': self._reports.capacities(),
+            'capabilities': self._reports.capabilities(),
+            **self._journal(topology),
             'counters': self._stats.snapshot(),
         }
 
-    def _journal(self) -> dict[str, Any]:
+    def _journal(self, topology: Topology) -> dict[str, Any]:
+        oldest: dict[str, float] = {}
+        journal: dict[str, Any] = {}
         try:
-            return dict(db_journal.counts(self._database))
+            oldest = db_journal.outbox_oldest(self._database)
+            journal = dict(db_journal.counts(self._database))
         except engine.ERRORS as error:
             # Now of all times the rest is wanted.
-            return {'error': 'the database does not answer: %s' % engine.brief(error)}
+            journal = {'error': 'the database does not answer: %s' % engine.brief(error)}
+        return {
+            'journal': journal,
+            'neighbours': [
+                self._neighbour(cell.name, cell.is_parent, oldest.get(cell.name))
+                for cell in (*topology.parents.values(), *topology.children.values())
+            ],
+        }
 
-    def _neighbour(self, name: str, is_parent: bool) -> dict[str, Any]:
+    def _neighbour(self, name: str, is_parent: bool, oldest: float | None) -> dict[str, Any]:
         link, sighting = self._driver.link(name), self._state.sighting(name)
         protocol = {-1: 'unknown', 0: 'plain'}.get(sighting.protocol, 'ours')
         return {
@@ -69,6 +155,13 @@ class OpsManager:
             'sent': link.sent,
             'failed': link.failed,
             'protocol': protocol,
+            'mute': self._state.sightings.is_mute(name),
+            'cell_id': sighting.cell_id,
+            'clock_offset': sighting.clock_offset,
+            'lag': sighting.lag,
+            'oldest_unconfirmed': oldest,
+            'messages_in': self._stats.get('messages_received', neighbour=name),
+            'messages_out': self._stats.get('messages_sent', neighbour=name),
             'last_seen': sighting.last_seen or None,
             'last_plain_at': sighting.last_plain_at,
         }
@@ -115,3 +208,8 @@ class OpsManager:
                 raise
             raise exceptions.DatabaseUnavailable(cell_name=self._state.topology.own_name) from None
         return [rows.plain(row) for row in found]
+
+
+def _opposite(is_parent: bool) -> str:
+    """Return what this cell is to a neighbour that is its parent, or its child."""
+    return 'child' if is_parent else 'parent'

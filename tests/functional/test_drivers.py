@@ -843,7 +843,11 @@ RUBBISH = {
 
 def publish(rabbit, vhost, routing_key, *bodies):
     """Put bodies into a queue, past all libraries that would refuse them."""
-    with kombu.Connection(rabbit.url(vhost).replace('rabbit://', 'amqp://')) as connection:
+    # Without confirmation a quorum queue loses what is still under way when the channel closes.
+    with kombu.Connection(
+        rabbit.url(vhost).replace('rabbit://', 'amqp://'),
+        transport_options={'confirm_publish': True},
+    ) as connection:
         producer = kombu.Producer(connection.channel())
         for body in bodies:
             producer.publish(

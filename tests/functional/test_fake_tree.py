@@ -4,54 +4,26 @@ import concurrent.futures
 import json
 
 import pytest
-from oslo_config import cfg
 
-from cells import cell, context, slots
-from cells.db import engine, migration, neighbours
+from cells import context
 from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync
 from cells.drivers import fake
-from tests import deploy
+from tests import deploy, fake_cells
 
 CHILDREN = ('left', 'right')
-CALL_TIMEOUT = 3
-
-
-def build(workdir, name: str, others: dict[str, bool]) -> cell.Cell:
-    """Return a cell; ``others`` are its neighbours and whether they are its parent."""
-    conf = cfg.ConfigOpts()
-    cell.prepare(conf)
-    conf([], project='cells', default_config_files=[])
-    url = 'sqlite:///%s' % (workdir / ('%s.sqlite' % name))
-    conf.set_override('host', name)
-    conf.set_override('state_path', str(workdir / name))
-    conf.set_override('transport_url', address(workdir, name))
-    conf.set_override('control_exchange', address(workdir, name))
-    conf.set_override('connection', url, group='database')
-    options = {'name': name, 'driver': 'fake', 'call_timeout': CALL_TIMEOUT, 'rpc_threads': 4}
-    for option, value in options.items():
-        conf.set_override(option, value, group='cells')
-    database = engine.Database(url)
-    migration.sync(database)
-    for other, is_parent in others.items():
-        values = {'name': other, 'transport_url': address(workdir, other), 'is_parent': is_parent}
-        neighbours.cell_create(database, values)
-    database.dispose()
-    return cell.Cell(conf, slots.WorkerSlot.take(conf.state_path))
-
-
-def address(workdir, name: str) -> str:
-    return 'fake://%s-%s' % (workdir.name, name)
+CALL_TIMEOUT = fake_cells.CALL_TIMEOUT
 
 
 @pytest.fixture
 def tree(workdir):
     """A top with two children."""
-    found = {'top': build(workdir, 'top', dict.fromkeys(CHILDREN, False))}
+    found = {'top': fake_cells.build(workdir, 'top', dict.fromkeys(CHILDREN, False), rpc_threads=4)}
     for name in CHILDREN:
-        found[name] = build(workdir, name, {'top': True})
+        found[name] = fake_cells.build(workdir, name, {'top': True}, rpc_threads=4)
     for one in found.values():
         one.start()
+    fake_cells.connected(found.values())
     yield found
     for one in found.values():
         one.stop()
@@ -59,6 +31,8 @@ def tree(workdir):
 
 class Arrived:
     """A message as a driver hands it over."""
+
+    deliveries = 0
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -74,7 +48,7 @@ def ask(tree) -> list:
 
 def test_p8_many_who_wait_for_a_silent_cell_still_get_the_others(tree, workdir):
     # rpc_threads = 4: one call at a time may wait for the same neighbour.
-    fake.hold(address(workdir, 'left'))
+    fake.hold(fake_cells.address(workdir, 'left'))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         listings = [one.result() for one in [pool.submit(ask, tree) for _ in range(4)]]
     for responses in listings:

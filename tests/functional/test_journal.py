@@ -394,6 +394,7 @@ class Running:
             database=database,
             worker=worker,
             perform=self.perform,
+            reach_out=lambda operation, envelope: None,
             on_accepted=self.accepted.set,
             on_performed=self.performed.set,
             stats=self.stats,

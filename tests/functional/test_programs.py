@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from cells.db import engine, migration
+from cells.db import engine, migration, neighbours
 from tests import deploy
 
 SECRET = 's3cr3t'
@@ -63,6 +64,8 @@ def conf_file(workdir):
         ({'cells': 'driver = no.such.Class'}, 1, ['driver = no.such.Class', 'imported']),
         ({'cells': 'name = a!b'}, 1, ["'a!b'", 'not allowed']),
         ({'cells': 'cell_type = top'}, 1, ['cell_type', 'api', 'compute']),
+        ({'cells': 'capabilities = os'}, 1, ["'os'", 'key=value']),
+        ({'cells': 'cells_config = /no/such/file.json'}, 1, ['/no/such/file.json', 'no such file']),
         ({'cells': 'call_timeout = soon'}, 1, ['call_timeout', 'soon']),
         ({'database': 'nonsense'}, 1, ['[database] connection']),
         ({'default': 'transport_url = nonsense'}, 1, ['transport_url', 'rabbit://']),
@@ -158,6 +161,69 @@ def test_a_schema_is_made_and_neighbours_are_managed(conf_file):
     assert SECRET not in listed.stdout + listed.stderr
 
 
+def test_d13_all_brokers_of_a_neighbour_are_listed(conf_file):
+    conf = conf_file()
+    manage(conf, 'db', 'sync')
+    hosts = ','.join('u:%s@broker-%d:567%d' % (SECRET, number, number) for number in range(5))
+    made = manage(conf, 'cell', 'create', 'child', 'child', 'rabbit://%s/v' % hosts)
+    assert (made.returncode, made.stderr) == (0, '')
+    [listed] = json.loads(manage(conf, 'cell', 'list', '-f', 'json').stdout)
+    assert listed['Broker'] == ', '.join('broker-%d:567%d' % (n, n) for n in range(5))
+
+
+def test_a_neighbour_whose_url_is_wrong_is_listed_as_well(conf_file, workdir):
+    conf = conf_file()
+    manage(conf, 'db', 'sync')
+    database = engine.Database('sqlite:///%s' % (workdir / 'cells.sqlite'))
+    neighbours.cell_create(
+        database, {'name': 'odd', 'transport_url': 'rabbit://a:%s@b:c/' % SECRET}
+    )
+    neighbours.cell_create(database, {'name': 'fine', 'transport_url': 'rabbit://b:1/'})
+    database.dispose()
+    listed = manage(conf, 'cell', 'list', '-f', 'json')
+    rows = {row['Name']: row['Broker'] for row in json.loads(listed.stdout)}
+    assert rows == {'odd': 'not a transport URL', 'fine': 'b:1'}
+    assert SECRET not in listed.stdout + listed.stderr
+
+
+def test_neighbours_in_a_file_are_listed_and_not_made(conf_file, workdir):
+    (workdir / 'cells.json').write_text('{"child": {"transport_url": "rabbit://u:p@b:1/"}}')
+    conf = conf_file(cells='cells_config = %s' % (workdir / 'cells.json'))
+    manage(conf, 'db', 'sync')
+    [listed] = json.loads(manage(conf, 'cell', 'list', '-f', 'json').stdout)
+    assert (listed['Name'], listed['Broker']) == ('child', 'b:1')
+    refused = manage(conf, 'cell', 'create', 'other', 'child', 'rabbit://u:p@b:1/')
+    assert refused.returncode != 0
+    assert 'Cannot update cells configuration file' in refused.stderr
+    assert 'Traceback' not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ('cells', 'made', 'texts'),
+    [
+        ('cell_type = compute', [], ['compute cell without a parent', '--standalone']),
+        ('cell_type = api', ['above', 'parent'], ['top of the tree', 'above']),
+        ('capabilities = kvm', [], ['[cells] capabilities', "'kvm'", 'key=value']),
+        ('cells_config = /no/where.json', [], ['/no/where.json', 'no such file']),
+        ('cells_config = broken.json', [], ['broken.json', 'is not JSON']),
+    ],
+)
+def test_d11_a_place_in_the_tree_that_cannot_be_stops_the_start(
+    conf_file, workdir, cells, made, texts
+):
+    conf = conf_file(cells='cell_type = compute')
+    manage(conf, 'db', 'sync')
+    if made:
+        manage(conf, 'cell', 'create', *made, 'rabbit://u:p@b:1/')
+    (workdir / 'broken.json').write_text('{"a": ')
+    conf = conf_file(cells=cells.replace('broken', str(workdir / 'broken')))
+    refused = run('nova-cells', '--config-file', conf)
+    assert refused.returncode == 1
+    for text in texts:
+        assert text in refused.stderr
+    assert 'Traceback' not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ('arguments', 'text'),
     [
@@ -171,7 +237,7 @@ def test_a_schema_is_made_and_neighbours_are_managed(conf_file):
     ],
 )
 def test_r11_a_neighbour_that_cannot_be_is_refused(conf_file, arguments, text):
-    conf = conf_file()
+    conf = conf_file(cells='cell_type = compute')
     manage(conf, 'db', 'sync')
     for made in (['child', 'child'], ['top', 'parent']):
         manage(conf, 'cell', 'create', *made, 'rabbit://a:b@c:5672/d')
@@ -211,3 +277,110 @@ def test_under_eventlet_units_and_contracts_hold_as_well():
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-5000:]
+
+
+@pytest.fixture
+def synced(conf_file, workdir):
+    """Write a configuration for a database that has the schema."""
+
+    def write(default: str = '', cells: str = '') -> str:
+        found = conf_file(default, None, cells)
+        database = engine.Database('sqlite:///%s' % (workdir / 'cells.sqlite'))
+        migration.sync(database)
+        database.dispose()
+        return found
+
+    return write
+
+
+def add_neighbour(workdir, **values) -> None:
+    database = engine.Database('sqlite:///%s' % (workdir / 'cells.sqlite'))
+    neighbours.cell_create(database, {'transport_url': 'rabbit://u:p@h/v', **values})
+    database.dispose()
+
+
+def test_d11_a_top_with_a_parent_is_refused(synced, workdir):
+    conf = synced()
+    add_neighbour(workdir, name='above', is_parent=True)
+    refused = run('nova-cells', '--config-file', conf)
+    assert refused.returncode == 1
+    assert 'is the top of the tree' in refused.stderr
+    assert 'parent above' in refused.stderr
+
+
+def test_d11_a_compute_cell_without_a_parent_is_refused_with_what_helps(synced):
+    refused = run('nova-cells', '--config-file', synced(cells='cell_type = compute'))
+    assert refused.returncode == 1
+    assert 'without a parent' in refused.stderr
+    assert '--standalone' in refused.stderr
+
+
+def test_d11_a_compute_cell_may_be_told_to_run_alone(workdir, rabbit):
+    tree = deploy.Tree(
+        workdir / 'tree', rabbit, deploy.sqlite(workdir), {'lonely': None}, workers=1, prefix='d11_'
+    )
+    conf = tree['lonely'].conf_file
+    conf.write_text(conf.read_text().replace('cell_type = api', 'cell_type = compute'))
+    refused = run('nova-cells', '--config-file', str(conf))
+    assert refused.returncode == 1
+    with open(workdir / 'log', 'wb') as log:
+        process = subprocess.Popen(
+            [str(deploy.BIN / 'nova-cells'), '--config-file', str(conf), '--standalone'],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deploy.wait_until(lambda: ' serves' in (workdir / 'log').read_text(), 30, 'it serves')
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_two_cells_on_one_message_bus_do_not_both_serve(workdir, rabbit):
+    databases = deploy.sqlite(workdir)
+    first = deploy.Tree(
+        workdir / 'one', rabbit, databases, {'first': None}, workers=1, prefix='bus_'
+    )
+    second = deploy.Tree(
+        workdir / 'two', rabbit, databases, {'second': None}, workers=2, prefix='bus_'
+    )
+    conf = second['second'].conf_file
+    conf.write_text(conf.read_text().replace('bus_second', 'bus_first', 1))
+    with first.running():
+        refused = run('nova-cells', '--config-file', str(conf))
+        assert refused.returncode == 1
+        said = refused.stdout + refused.stderr
+        assert 'cell first (' in said
+        assert 'of this cell, second (' in said
+        assert 'Traceback' not in said
+        assert first.ops('first').whoami(deploy.admin())['name'] == 'first'
+
+
+@pytest.mark.parametrize('concurrency', ['threading', 'eventlet'])
+def test_systemd_is_told_that_the_daemon_is_up(workdir, rabbit, concurrency):
+    tree = deploy.Tree(
+        workdir / 'tree',
+        rabbit,
+        deploy.sqlite(workdir),
+        {'notified': None},
+        workers=1,
+        prefix='systemd_%s_' % concurrency,
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(workdir / 'notify'))
+        told.settimeout(30)
+        process = subprocess.Popen(
+            [str(deploy.BIN / 'nova-cells'), '--config-file', str(tree['notified'].conf_file)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={
+                **os.environ,
+                'NOTIFY_SOCKET': str(workdir / 'notify'),
+                'CELLS_CONCURRENCY': concurrency,
+            },
+        )
+        try:
+            assert told.recv(100) == b'READY=1'
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0

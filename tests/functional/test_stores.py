@@ -422,7 +422,8 @@ def test_d12_any_password_and_five_brokers_survive_the_table(database, password)
     hosts = ','.join('%s@broker-%d:5672' % (login, number) for number in range(5))
     neighbours.cell_create(database, {'name': 'a', 'transport_url': 'rabbit://%s/v' % hosts})
 
-    topology = state.topology_of('top', neighbours.cell_get_all(database))
+    place = state.Place('top', is_top=True)
+    topology = state.topology_of(place, neighbours.cell_get_all(database))
 
     url = messaging_transport.TransportURL.parse(
         cfg.ConfigOpts(), topology.children['a'].transport_url
@@ -445,6 +446,10 @@ def report(name, last_seen, **values):
         'plain_in_a_row': 0,
         'last_plain_at': None,
         'last_seen': last_seen,
+        'cell_id': None,
+        'clock_offset': None,
+        'capabilities': None,
+        'capacities': None,
         **values,
     }
 

@@ -19,7 +19,16 @@ FILES = {
 }
 
 #: Modules that decide: values in, values out.
-PURE = ['deadlines', 'messages', 'operations', 'paths', 'remote_errors', 'replies', 'routing']
+PURE = [
+    'capacity',
+    'deadlines',
+    'messages',
+    'operations',
+    'paths',
+    'remote_errors',
+    'replies',
+    'routing',
+]
 
 
 def imports(tree):

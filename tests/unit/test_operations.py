@@ -1,6 +1,7 @@
 import pytest
 
 from cells import handlers, operations
+from cells.compute import hosts
 from cells.db import engine
 from cells.operations import OPERATIONS, Direction, Kind
 
@@ -41,6 +42,10 @@ def test_what_plain_cells_do_not_know_shows_it_in_its_name(row):
 
 
 def test_every_operation_is_carried_out_by_a_handler_or_the_runner():
-    found = handlers.handlers(engine.Database('sqlite://'))
+    found = handlers.handlers(
+        engine.Database('sqlite://'),
+        None,
+        hosts.HostClient(lambda: None, 'compute', timeout=1, waiting=1),
+    )
     assert found.keys() | operations.CONSUMED == OPERATIONS.keys()
     assert not found.keys() & operations.CONSUMED

@@ -132,3 +132,79 @@ def test_answers_and_giving_up_at_the_same_moment_complete_once(pending):
     assert sorted(uuid for uuid, _ in completed) == sorted(map(str, range(rounds)))
     answers = [part for _, parts in completed for part in parts.values() if part is not None]
     assert len(answers) == len(taken)
+
+
+# -- neighbours that are not waited for as long as the others --
+
+
+def doubt(pending, doubtful=('b',), patience=2.0):
+    found = []
+    pending.expect('q', ['a', 'b'], 10.0, found.append, frozenset(doubtful), patience)
+    return found
+
+
+def test_d1_a_doubtful_neighbour_is_waited_for_until_patience_ends(pending):
+    completed = doubt(pending)
+    assert pending.put('q', 'a', A, 1.0)
+    assert completed == []
+    assert pending.expire(1.9) == 0
+    assert pending.expire(2.0) == 1
+    assert completed == [{'a': A, 'b': None}]
+
+
+def test_a_doubtful_neighbour_that_answers_in_time_counts(pending):
+    completed = doubt(pending)
+    pending.put('q', 'b', B, 0.5)
+    pending.put('q', 'a', A, 1.0)
+    assert completed == [{'a': A, 'b': B}]
+
+
+def test_a_doubtful_neighbour_may_answer_as_long_as_others_are_waited_for(pending):
+    completed = doubt(pending)
+    assert pending.expire(5.0) == 0, 'a is not doubtful'
+    assert pending.put('q', 'b', B, 6.0)
+    assert completed == []
+    pending.put('q', 'a', A, 7.0)
+    assert completed == [{'a': A, 'b': B}]
+
+
+def test_the_last_answer_that_is_awaited_completes_after_patience(pending):
+    completed = doubt(pending)
+    assert pending.put('q', 'a', A, 3.0)
+    assert completed == [{'a': A, 'b': None}]
+    assert not pending.put('q', 'b', B, 3.1)
+    assert len(pending) == 0
+
+
+def test_when_all_are_doubtful_nobody_is_waited_for_after_patience(pending):
+    completed = doubt(pending, ('a', 'b'))
+    assert pending.expire(2.0) == 1
+    assert completed == [{'a': None, 'b': None}]
+
+
+def test_patience_never_lengthens_the_wait(pending):
+    completed = doubt(pending, patience=50.0)
+    assert pending.next_deadline(0.0) == 10.0
+    assert pending.expire(10.0) == 1
+    assert completed == [{'a': None, 'b': None}]
+
+
+def test_a_look_is_due_when_patience_ends_and_then_at_the_deadline(pending):
+    doubt(pending)
+    assert pending.next_deadline(0.0) == 2.0
+    assert pending.next_deadline(2.0) == 10.0
+
+
+def test_without_doubtful_neighbours_patience_does_not_matter(pending):
+    completed = doubt(pending, ())
+    assert pending.next_deadline(0.0) == 10.0
+    assert pending.expire(5.0) == 0
+    assert completed == []
+
+
+def test_the_same_question_is_not_asked_twice_at_a_time(pending, completed):
+    others = []
+    assert not pending.expect('q', ['c'], 1.0, others.append)
+    pending.give_up('q')
+    assert (completed, others) == ([{'a': None, 'b': None}], [])
+    assert pending.expect('q', ['c'], 1.0, others.append)

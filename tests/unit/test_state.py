@@ -1,11 +1,12 @@
+import json
 import logging
 import time
 
 import pytest
 import sqlalchemy as sa
 
-from cells import exceptions, state
-from cells.db import engine, migration, models, neighbours
+from cells import exceptions, neighbour_sources, sightings, state
+from cells.db import changes, engine, migration, models, neighbours
 from tests.unit.builders import eventually
 
 
@@ -16,47 +17,76 @@ def row(name, is_parent=False, **values):
         'transport_url': 'rabbit://nova:secret@broker-%s:5672/' % name,
         'weight_offset': 0.0,
         'weight_scale': 1.0,
+        'api_url': None,
         **values,
     }
 
 
-# -- from the table to the tree --
+MID = state.Place('mid')
+FREE = state.Place('mid', standalone=True)
+
+# -- from rows to the tree --
 
 
-def test_the_table_describes_the_neighbours():
-    found = state.topology_of('mid', [row('api', True), row('leaf'), row('other')])
+def test_rows_describe_the_neighbours():
+    found = state.topology_of(MID, [row('api', True), row('leaf'), row('other')])
     assert (set(found.parents), set(found.children)) == ({'api'}, {'leaf', 'other'})
     assert found.names == {'api', 'leaf', 'other'}
     assert found.neighbours.own_name == 'mid'
     assert found.neighbours.parents == {'api'}
     assert found.get('leaf').transport_url == 'rabbit://nova:secret@broker-leaf:5672/'
     assert found.get('stranger') is None
+    assert not found.is_top
 
 
 def test_a_cell_without_neighbours_is_a_tree():
-    assert state.topology_of('api', []).names == frozenset()
+    found = state.topology_of(state.Place('api', is_top=True), [])
+    assert (found.names, found.is_top) == (frozenset(), True)
 
 
 @pytest.mark.parametrize('name', ['', 'a!b', 'a@b', 'a.b', 'a b', 'x' * 256, None])
 def test_r11_a_neighbour_whose_name_would_break_a_path_is_refused(name):
     with pytest.raises(ValueError, match='cell name'):
-        state.topology_of('mid', [row('leaf'), row(name, transport_url='fake://x')])
+        state.topology_of(FREE, [row('leaf'), row(name, transport_url='fake://x')])
 
 
 def test_r11_a_neighbour_with_the_name_of_this_cell_is_refused():
-    with pytest.raises(ValueError, match='the name of this cell, mid'):
-        state.topology_of('mid', [row('mid')])
+    with pytest.raises(ValueError, match='mid is the name of this cell itself'):
+        state.topology_of(FREE, [row('mid')])
 
 
 @pytest.mark.parametrize('second_is_parent', [False, True])
 def test_r11_two_neighbours_of_one_name_are_refused(second_is_parent):
-    with pytest.raises(ValueError, match='leaf'):
-        state.topology_of('mid', [row('leaf'), row('leaf', second_is_parent)])
+    with pytest.raises(ValueError, match='name leaf already exists'):
+        state.topology_of(FREE, [row('leaf'), row('leaf', second_is_parent)])
 
 
 def test_r6_two_parents_are_refused_so_that_no_diamond_comes_about():
-    with pytest.raises(ValueError, match='one parent, but the table has 2: a, b'):
-        state.topology_of('mid', [row('b', True), row('a', True), row('leaf')])
+    rows = [row('b', True), row('a', True), row('leaf')]
+    with pytest.raises(ValueError, match='one parent, but there are 2: a, b.*allow_multiple'):
+        state.topology_of(MID, rows)
+    found = state.topology_of(state.Place('mid', many_parents=True), rows)
+    assert set(found.parents) == {'a', 'b'}
+
+
+def test_d11_a_compute_cell_without_a_parent_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match='compute cell without a parent') as caught:
+        state.topology_of(MID, [row('leaf')])
+    for text in ('mid', 'nova-cells-manage cell create', 'cell_type = api', '--standalone'):
+        assert text in str(caught.value)
+
+
+def test_d11_a_compute_cell_may_be_told_to_stand_alone():
+    found = state.topology_of(FREE, [row('leaf')])
+    assert not found.is_top, 'it is not the top for that'
+    assert set(found.children) == {'leaf'}
+
+
+@pytest.mark.parametrize('standalone', [False, True])
+def test_d11_the_top_with_a_parent_is_refused(standalone):
+    place = state.Place('api', is_top=True, standalone=standalone, many_parents=True)
+    with pytest.raises(ValueError, match='api is the top of the tree.*has the parent a, b'):
+        state.topology_of(place, [row('b', True), row('a', True)])
 
 
 @pytest.mark.parametrize(
@@ -64,7 +94,7 @@ def test_r6_two_parents_are_refused_so_that_no_diamond_comes_about():
 )
 def test_a_neighbour_that_cannot_be_reached_by_its_url_is_refused_without_showing_it(url):
     with pytest.raises(ValueError, match='leaf.*transport_url') as caught:
-        state.topology_of('mid', [row('leaf', transport_url=url)])
+        state.topology_of(FREE, [row('leaf', transport_url=url)])
     assert 'secret' not in str(caught.value)
 
 
@@ -83,11 +113,13 @@ def test_a_neighbour_that_cannot_be_reached_by_its_url_is_refused_without_showin
     ],
 )
 def test_what_is_told_of_a_neighbour_holds_no_password(url, shown):
-    found = state.topology_of('mid', [row('api', True, transport_url=url)]).get('api').info()
+    cell = state.topology_of(MID, [row('api', True, transport_url=url)]).get('api')
+    assert 'secret' not in repr(cell)
+    found = cell.info({'hypervisor': ['kvm']})
     assert 'secret' not in repr(found)
     assert found == {
         'name': 'api',
-        'capabilities': {},
+        'capabilities': {'hypervisor': ['kvm']},
         'is_parent': True,
         'weight_scale': 1.0,
         'weight_offset': 0.0,
@@ -95,7 +127,7 @@ def test_what_is_told_of_a_neighbour_holds_no_password(url, shown):
     }
 
 
-# -- what is learned from messages --
+# -- what is kept up to date --
 
 
 @pytest.fixture
@@ -109,12 +141,19 @@ def database(tmp_path):
 @pytest.fixture
 def manager_of(database, monkeypatch):
     """Make managers, of several workers of one cell; they are stopped at the end."""
-    monkeypatch.setattr(state, 'REPORT_INTERVAL', 0.02)
+    monkeypatch.setattr(state, 'REPORT_SECONDS', 0.05)
+    monkeypatch.setattr(state, 'POLL_SECONDS', 0.02)
     made = []
 
-    def make(check_interval=60.0):
+    def make(check_interval=60.0, place=FREE, source=None):
         made.append(
-            state.CellStateManager(own_name='mid', database=database, check_interval=check_interval)
+            state.CellStateManager(
+                place=place,
+                source=source or neighbour_sources.TableSource(database),
+                seen=sightings.Sightings(database=database, mute_interval=300),
+                database=database,
+                check_interval=check_interval,
+            )
         )
         return made[-1]
 
@@ -123,58 +162,38 @@ def manager_of(database, monkeypatch):
         manager.stop()
 
 
-@pytest.mark.parametrize(
-    ('seen', 'protocol'),
-    [
-        ([], -1),
-        ([0], 0),
-        ([1], 1),
-        ([0, 1], 1),
-        ([1, 0], 1),
-        ([1, 0, 0], 1),
-        ([1, 0, 0, 0], 0),
-        ([1, 0, 0, 1, 0, 0], 1),
-        ([1, 0, 0, 0, 1], 1),
-        ([2, 1], 1),
-    ],
-)
-def test_a_neighbour_is_plain_after_three_plain_messages_and_ours_after_one(
-    manager_of, seen, protocol
-):
-    manager = manager_of()
-    for one in seen:
-        manager.saw('leaf', one)
-    assert manager.sighting('leaf').protocol == protocol
-    assert manager.sighting('leaf').is_ours == (protocol > 0)
-    assert manager.sighting('other').protocol == -1
-
-
-def test_a_sighting_is_a_copy(manager_of):
-    manager = manager_of()
-    manager.saw('leaf', 1)
-    manager.sighting('leaf').protocol = 0
-    assert manager.sighting('leaf').is_ours
-
-
-def test_two_workers_know_the_same_of_a_neighbour(manager_of):
+def test_d10_two_workers_know_the_same_of_a_neighbour_soon(manager_of, table):
     first, second = manager_of(), manager_of()
     first.start()
     second.start()
-    first.saw('leaf', 1)
-    eventually(lambda: second.sighting('leaf').is_ours)
-    assert second.sighting('leaf') == first.sighting('leaf')
+    first.sightings.saw('leaf', 1)
+    first.sightings.reported('leaf', 'capacities', {'a': 1})
+    first.share()
+    eventually(lambda: second.sighting('leaf').capacities == {'a': 1}, 1)
+    assert second.sighting('leaf').is_ours
     for _ in range(3):
-        second.saw('leaf', 0)
+        second.sightings.saw('leaf', 0)
     eventually(lambda: first.sighting('leaf').protocol == 0)
 
 
-def test_what_was_known_before_a_restart_is_known_after_it(manager_of):
+def test_d10_what_was_known_before_a_restart_is_known_after_it(manager_of, table):
     before = manager_of()
-    before.saw('leaf', 1)
+    before.start()
+    before.sightings.saw('leaf', 1)
+    before.sightings.reported('leaf', 'capacities', {'a': 1})
     before.stop()
     after = manager_of()
     after.start()
     assert after.sighting('leaf').is_ours
+    assert after.sighting('leaf').capacities == {'a': 1}
+    assert after.mute() == frozenset()
+
+
+def test_all_workers_of_a_cell_have_its_id(manager_of, database):
+    first, second = manager_of(), manager_of()
+    first.start()
+    second.start()
+    assert first.cell_id == second.cell_id == neighbours.cell_id(database) != ''
 
 
 # -- a table that changes --
@@ -220,6 +239,54 @@ def test_a_change_of_the_table_is_seen_and_told_once(manager_of, table):
     assert [topology.names for topology in told] == [{'api', 'leaf'}, {'api', 'leaf2'}]
 
 
+def test_a_change_that_another_worker_makes_is_seen_without_waiting_for_the_interval(
+    manager_of, table, database
+):
+    manager, versions = manager_of(check_interval=3600), []
+    manager.on_versions(versions.append)
+    manager.start()
+    before = manager.topology
+    neighbours.cell_update(database, 'leaf', {'weight_offset': 5.0})
+    eventually(lambda: manager.topology is not before, 1)
+    assert manager.topology.get('leaf').weight_offset == 5.0
+    neighbours.cell_delete(database, 'leaf')
+    eventually(lambda: manager.topology.names == {'api'}, 1)
+    eventually(lambda: versions[-1][changes.NEIGHBOURS] == 4, 1)
+
+
+def test_what_was_known_of_a_neighbour_goes_with_it(manager_of, table, database):
+    manager = manager_of()
+    manager.start()
+    manager.sightings.saw('leaf', 1, 'an id')
+    manager.sightings.reported('leaf', 'capacities', {'a': 1})
+    manager.share()
+    eventually(lambda: neighbours.reports_get_all(database).get('leaf', {}).get('capacities'))
+    neighbours.cell_delete(database, 'leaf')
+    eventually(lambda: 'leaf' not in manager.topology.names)
+    neighbours.cell_create(database, row('leaf'))
+    eventually(lambda: 'leaf' in manager.topology.names)
+    time.sleep(0.2)
+    assert manager.sighting('leaf').capacities == {}
+    assert manager.sighting('leaf').cell_id is None
+
+
+def test_a_new_neighbour_does_not_inherit_the_report_of_one_that_was_renamed(
+    manager_of, table, database
+):
+    manager = manager_of()
+    manager.start()
+    manager.sightings.saw('leaf', 1, 'an id')
+    manager.sightings.reported('leaf', 'capacities', {'a': 1})
+    manager.share()
+    eventually(lambda: neighbours.reports_get_all(database).get('leaf', {}).get('capacities'))
+    neighbours.cell_update(database, 'leaf', {'name': 'leaf2'})
+    eventually(lambda: 'leaf2' in manager.topology.names)
+    neighbours.cell_create(database, row('leaf'))
+    eventually(lambda: 'leaf' in manager.topology.names)
+    time.sleep(0.2)
+    assert manager.sighting('leaf').capacities == {}
+
+
 BAD = pytest.mark.parametrize(
     ('name', 'bad'),
     [
@@ -256,6 +323,17 @@ def test_a_table_that_is_bad_at_the_start_stops_the_start(manager_of, table, nam
         manager.start()
 
 
+def test_d11_a_parent_that_vanishes_leaves_the_last_good_tree_and_an_error(
+    manager_of, table, database, log
+):
+    manager = manager_of(place=MID)
+    manager.start()
+    neighbours.cell_delete(database, 'api')
+    eventually(lambda: log(logging.ERROR))
+    assert 'compute cell without a parent' in log(logging.ERROR)[0]
+    assert manager.topology.names == {'api', 'leaf'}
+
+
 def test_while_the_table_is_bad_the_log_says_so_once_and_nothing_else(manager_of, table, log):
     manager = manager_of(check_interval=0.05)
     manager.start()
@@ -270,25 +348,134 @@ def test_while_the_table_is_bad_the_log_says_so_once_and_nothing_else(manager_of
     eventually(lambda: len(log(logging.INFO)) > told_before)
 
 
-def test_while_the_database_is_away_routing_goes_on_with_the_last_tree(
-    manager_of, database, table, log
+@pytest.fixture
+def hidden(database):
+    """Hide a table and show it again."""
+
+    def rename(old, new):
+        with database.write() as connection:
+            connection.execute(sa.text('ALTER TABLE %s RENAME TO %s' % (old, new)))
+
+    return rename
+
+
+def test_d6_while_the_table_is_away_routing_goes_on_with_the_last_tree(
+    manager_of, table, hidden, log
 ):
     manager = manager_of()
     manager.start()
     good = manager.topology
-    with database.write() as connection:
-        connection.execute(sa.text('ALTER TABLE cells RENAME TO elsewhere'))
+    hidden('cells', 'elsewhere')
     manager.refresh()
     manager.refresh()
     assert manager.topology is good
-    with database.write() as connection:
-        connection.execute(sa.text('ALTER TABLE elsewhere RENAME TO cells'))
+    hidden('elsewhere', 'cells')
     table('leaf', name='leaf2')
     manager.refresh()
     assert manager.topology.names == {'api', 'leaf2'}
-    assert log(logging.WARNING)
+    assert len(log(logging.WARNING)) == 1
 
 
-def test_r11_a_cell_with_an_illegal_name_of_its_own_is_not_made(database):
+@pytest.mark.parametrize(
+    ('away', 'warnings'), [('changes', 2), ('neighbour_reports', 2), ('cells', 1)]
+)
+def test_d6_while_the_database_is_away_nobody_turns_mute_and_all_is_read_after_it(
+    manager_of, table, hidden, database, log, monkeypatch, away, warnings
+):
+    monkeypatch.setattr(sightings, 'MUTE_SECONDS', 0.4)
+    manager, other = manager_of(check_interval=0.1), manager_of()
+    for one in (manager, other):
+        one.start()
+        one.sightings.saw('leaf', 1)
+    hidden(away, 'elsewhere')
+    until = time.monotonic() + 1.2
+    while time.monotonic() < until:
+        other.sightings.saw('leaf', 1)  # the only one that hears it
+        assert not manager.sightings.is_mute('leaf')
+        time.sleep(0.02)
+    told = log(logging.WARNING)
+    assert len(told) == warnings, 'once for each worker that looks'
+    assert all('database does not answer' in text for text in told)
+    hidden('elsewhere', away)
+    neighbours.cell_update(database, 'leaf', {'name': 'leaf2'})
+    eventually(lambda: manager.topology.names == {'api', 'leaf2'})
+
+
+def test_a_watcher_that_fails_does_not_stop_the_others(manager_of, table, database, caplog):
+    manager = manager_of()
+
+    def fail(found):
+        raise ZeroDivisionError
+
+    manager.on_versions(fail)
+    manager.start()
+    neighbours.cell_update(database, 'leaf', {'weight_offset': 5.0})
+    eventually(lambda: manager.topology.get('leaf').weight_offset == 5.0)
+    eventually(lambda: 'ZeroDivisionError' in caplog.text)
+
+
+def test_r11_a_cell_with_an_illegal_name_of_its_own_is_not_made(manager_of):
     with pytest.raises(ValueError, match='cell name'):
-        state.CellStateManager(own_name='a.b', database=database, check_interval=60)
+        manager_of(place=state.Place('a.b'))
+
+
+# -- a file that changes --
+
+
+@pytest.fixture
+def write(tmp_path):
+    path = tmp_path / 'neighbours.json'
+
+    def write(content):
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(text)
+        return neighbour_sources.FileSource(str(path))
+
+    return write
+
+
+def in_file(*names):
+    return {name: {'transport_url': 'fake://%s' % name} for name in names}
+
+
+def test_d9_a_file_is_read_again_when_it_changes_and_kept_while_it_is_broken(
+    manager_of, write, log
+):
+    manager = manager_of(source=write(in_file('a', 'b')), check_interval=3600)
+    manager.start()
+    assert manager.topology.names == {'a', 'b'}
+    good = manager.topology
+    write(json.dumps(in_file('a', 'c'))[:-9])
+    eventually(lambda: log(logging.ERROR))
+    time.sleep(0.2)
+    assert manager.topology is good
+    assert len(log(logging.ERROR)) == 1
+    assert 'neighbours.json is not JSON' in log(logging.ERROR)[0]
+    write(in_file('a', 'c'))
+    eventually(lambda: manager.topology.names == {'a', 'c'})
+
+
+def test_d9_a_file_that_is_gone_leaves_the_last_good_tree(manager_of, write, log, tmp_path):
+    manager = manager_of(source=write(in_file('a')))
+    manager.start()
+    (tmp_path / 'neighbours.json').unlink()
+    eventually(lambda: log(logging.ERROR))
+    assert manager.topology.names == {'a'}
+
+
+def test_d6_a_file_is_read_while_the_database_is_away(manager_of, write, hidden):
+    manager = manager_of(source=write(in_file('a')))
+    manager.start()
+    hidden('changes', 'elsewhere')
+    time.sleep(0.2)
+    write(in_file('b'))
+    eventually(lambda: manager.topology.names == {'b'})
+
+
+@pytest.mark.parametrize(
+    'content', ['{', '[]', {'a': {}}, {'mid': {'transport_url': 'fake://a'}}, in_file('a.b')]
+)
+def test_d9_a_file_that_is_wrong_at_the_start_stops_the_start(manager_of, write, content):
+    manager = manager_of(source=write(content))
+    with pytest.raises(ValueError, match='neighbours.json|cell'):
+        manager.start()

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from cells import exceptions, messages, operations, paths, remote_errors, wire
+from cells import exceptions, json_text, messages, operations, paths, remote_errors, wire
 from cells.messages import Extension, Failure, Response
 from cells.objects import base as objects_base
 from cells.objects import service
@@ -40,11 +40,11 @@ def envelopes():
 
 KNOWN_KEYS = {wire.EXTENSION_KEY}.union(*(envelope for envelope in envelopes().values()))
 
+WORDS = builders.TEXT.filter(lambda text: text and text.isprintable())
+
 COMMON = {
     'ctxt': builders.JSON_OBJECTS,
-    'method_name': builders.TEXT.filter(
-        lambda text: 0 < len(text) <= wire.MAX_NAME_LENGTH and text.isprintable()
-    ),
+    'method_name': WORDS,
     'method_kwargs': builders.JSON_OBJECTS,
     'direction': st.sampled_from(Direction),
     'need_response': st.booleans(),
@@ -69,7 +69,7 @@ def any_message(draw):
     values['target_cell'] = draw(builders.PATHS)
     if kind is Kind.TARGETED:
         return messages.TargetedMessage(**values)
-    return messages.ResponseMessage(**values, response_uuid=draw(builders.TEXT))
+    return messages.ResponseMessage(**values, response_uuid=draw(WORDS))
 
 
 # -- messages --
@@ -120,11 +120,16 @@ def test_keys_of_a_later_version_go_on_as_they_came(kind):
         '1' + '0' * 30,
         '1e400',
         '"\\ud800"',
+        '[%d,NaN]' % 10**20,
+        '[%d,1e400]' % 10**20,
+        '[%d,"\\ud800"]' % 10**20,
+        '9' * 5000,
+        '[' * 90 + ']' * 90,
         '[' * 200 + ']' * 200,
         '[' * 500 + ']' * 500,
         '[' * 5000 + ']' * 5000,
     ],
-    ids=['nan', 'big', 'infinite', 'surrogate', 'deep', 'deeper', 'deepest'],
+    ids=lambda text: text[:12],
 )
 def test_arguments_go_on_as_they_came_or_are_refused(text):
     envelope = {**envelopes()[Kind.BROADCAST], 'method_kwargs': {'x': 'HERE'}}
@@ -135,6 +140,48 @@ def test_arguments_go_on_as_they_came_or_are_refused(text):
         return
     # equal as text: json of the standard library keeps what orjson may not
     assert '"x":' + text in wire.encode(arrived.hopped('next'))
+
+
+@pytest.mark.parametrize(
+    'value', [10**18, -(10**19), 2**63, 2**64, 2**64 + 1, -(2**63) - 1, 10**60]
+)
+def test_whole_numbers_of_any_length_keep_every_digit(value):
+    envelope = {**envelopes()[Kind.BROADCAST], 'method_kwargs': {'x': value, 'y': 1.5}}
+    arrived = wire.decode(json.dumps(envelope))
+    assert arrived.method_kwargs == {'x': value, 'y': 1.5}
+    assert isinstance(arrived.method_kwargs['x'], int)
+    assert wire.decode(wire.encode(arrived)) == arrived
+
+
+def nested(depth):
+    """Return the text of a value of so many levels."""
+    return '[' * depth + ']' * depth
+
+
+def test_what_is_nested_too_deeply_is_refused_wherever_it_is():
+    envelope = {**envelopes()[Kind.BROADCAST], 'method_kwargs': {'x': 'HERE'}}
+    text = json.dumps(envelope)
+    # The envelope and the arguments are two levels.
+    assert wire.decode(text.replace('"HERE"', nested(json_text.MAX_DEPTH - 2)))
+    for depth in (json_text.MAX_DEPTH, 250, 1000, 100_000):
+        with pytest.raises(exceptions.InvalidMessage, match='nested|JSON'):
+            wire.decode(text.replace('"HERE"', nested(depth)))
+        record = '{"cell_name": "leaf", "failure": false, "value": %s}' % nested(depth)
+        answer = builders.response('leaf', 'leaf!mid', method_kwargs={'responses': [record]})
+        with pytest.raises(exceptions.InvalidMessage, match='nested|JSON'):
+            wire.decode_responses(answer)
+
+
+def test_brackets_in_texts_and_side_by_side_are_no_depth():
+    arguments = {'x': '[' * 5000, 'y': [[]] * 5000}
+    envelope = {**envelopes()[Kind.BROADCAST], 'method_kwargs': arguments}
+    assert wire.decode(json.dumps(envelope)).method_kwargs == arguments
+
+
+def test_what_is_refused_says_from_whom_it_came():
+    envelope = {**envelopes()[Kind.BROADCAST], 'direction': 'left'}
+    with pytest.raises(exceptions.InvalidMessage, match="it came by 'api!mid'"):
+        wire.decode(json.dumps(envelope))
 
 
 def test_what_cannot_be_sent_is_an_error_of_the_sender():
@@ -157,6 +204,11 @@ def test_what_cannot_be_sent_is_an_error_of_the_sender():
         ('uuid', '', 'uuid'),
         ('uuid', 'x' * 121, 'uuid'),
         ('uuid', None, 'uuid'),
+        ('uuid', 'a\nb', 'uuid'),
+        ('method_name', '', 'method_name'),
+        ('method_name', 'x' * 65, 'method_name'),
+        ('hop_count', 10**60, 'hop_count'),
+        ('routing_path', '!'.join(['api'] * 2000), 'at most 4096'),
         ('max_hop_count', '10', 'max_hop_count'),
         ('need_response', 1, 'need_response'),
     ],
@@ -226,11 +278,29 @@ def test_a_text_that_is_no_envelope_is_refused_and_nothing_worse(text):
         {'v': 'two', 't': 1.0},
         {'v': 1},
         {'v': 1, 't': 'now'},
+        {'v': True, 't': 1.0},
+        {'v': 0, 't': 1.0},
+        {'v': 10**30, 't': 1.0},
+        {'v': 1, 't': 10**60},
+        {'v': 1, 't': -1},
+        {'v': 1, 't': True},
     ],
 )
 def test_a_sender_whose_addition_is_not_understood_counts_as_plain(value):
     envelope = {**envelopes()[Kind.BROADCAST], wire.EXTENSION_KEY: value}
     assert wire.decode(json.dumps(envelope)).extension is None
+
+
+@pytest.mark.parametrize('budget', [10**60, -1, True, '5', [], 1.5])
+def test_a_budget_that_is_none_counts_as_not_told(budget):
+    envelope = {**envelopes()[Kind.BROADCAST], wire.EXTENSION_KEY: {'v': 1, 't': 1.0, 'b': budget}}
+    assert wire.decode(json.dumps(envelope)).extension == Extension(1, 1.0)
+
+
+@pytest.mark.parametrize('marks', ['t=nan', 't=inf', 't=1e300', 't=1.0;b=-5', 't=1;b=' + '9' * 40])
+def test_marks_without_sense_count_as_none(marks):
+    message = builders.broadcast('api', uuid=builders.UUID + ';' + marks)
+    assert wire.source_extension(message) is None
 
 
 # -- what real nova-cells sent --
@@ -273,8 +343,9 @@ def test_what_nova_sent_travels_as_our_table_says(envelope):
     row = operations.OPERATIONS[envelope['method_name']]
     assert Kind(envelope['message_type']) in row.kinds
     assert envelope['direction'] == row.direction.value
-    assert envelope['need_response'] == row.replies
-    assert envelope['fanout'] is wire.decode(json.dumps(envelope)).fanout is False
+    assert envelope['need_response'] == row.replies or (row.changes and row.replies)
+    assert envelope['fanout'] is wire.decode(json.dumps(envelope)).fanout
+    assert envelope['fanout'] == (row.notice and row.direction is Direction.UP)
     assert not row.extension
 
 

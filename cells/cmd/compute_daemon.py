@@ -1,0 +1,124 @@
+"""What nova-cells-compute does once the kind of concurrency is settled."""
+
+import logging
+import sys
+import threading
+from typing import IO, Final
+
+from oslo_config import cfg
+from oslo_log import log
+from oslo_service import service as oslo_service
+
+from cells import conf as cells_conf
+from cells import exceptions, rpc
+from cells.host import agent
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds until an agent that could not start is started again.
+RETRY_SECONDS: Final = 10.0
+
+
+def read_conf(args: list[str] | None = None) -> cfg.ConfigOpts:
+    """Return the parsed configuration of the agent.
+
+    :raises oslo_config.cfg.Error: it cannot be parsed.
+    """
+    conf = cfg.ConfigOpts()
+    log.register_options(conf)
+    cells_conf.register_opts(conf)
+    rpc.prepare(conf)
+    conf(args, project='cells', prog='nova-cells-compute')
+    return conf
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Refuse, before the agent is forked, what it could not work with.
+
+    :raises ConfigurationError: the text says what, and what is allowed.
+    """
+    for group, options in cells_conf.list_opts():
+        section = conf if group == 'DEFAULT' else conf[group]
+        for option in options:
+            try:
+                getattr(section, option.dest)
+            except cfg.Error as error:
+                raise exceptions.ConfigurationError(reason='[%s] %s' % (group, error)) from None
+    rpc.get_transport(conf).cleanup()
+    try:
+        agent.measuring(conf)()
+    except OSError as error:
+        raise exceptions.ConfigurationError(
+            reason='[compute] instances_path = %s cannot be measured: %s'
+            % (conf.compute.instances_path, error)
+        ) from None
+    agent.build(conf, agent.measuring(conf))
+    agent.lock(conf.state_path).close()
+
+
+class AgentService(oslo_service.ServiceBase):
+    """The agent under oslo.service, which forks before it calls :meth:`start`."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+        self._lock: IO[str] | None = None
+        self._agent: agent.HostAgent | None = None
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Report and serve. A configuration that cannot work ends the process."""
+        try:
+            self._lock = agent.lock(self._conf.state_path)
+            found = agent.build(self._conf, agent.measuring(self._conf))
+            found.start()
+        except exceptions.ConfigurationError as error:
+            reason = str(error)
+        else:
+            self._agent = found
+            return
+        LOG.error('nova-cells-compute cannot start: %s', reason)
+        # The master starts another one; it should not do so all the time.
+        self._stopped.wait(RETRY_SECONDS)
+        raise SystemExit(1)
+
+    def stop(self, graceful: bool = True) -> None:
+        """Finish what is under way and end."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        if self._agent is not None:
+            self._agent.stop()
+        if self._lock is not None:
+            self._lock.close()
+
+    def wait(self) -> None:
+        """Return when the agent has ended."""
+        self._stopped.wait()
+
+    def reset(self) -> None:
+        """Measure and report anew: SIGHUP."""
+        if self._agent is not None:
+            self._agent.wake()
+
+
+def run(concurrency: str) -> int:
+    """Run the daemon and return its exit code.
+
+    :param concurrency: eventlet or threading, as chosen.
+    """
+    try:
+        conf = read_conf()
+    except cfg.Error as error:
+        sys.stderr.write('nova-cells-compute: %s\n' % error)
+        return 2
+    log.setup(conf, 'cells')
+    try:
+        check(conf)
+    except exceptions.ConfigurationError as error:
+        sys.stderr.write('nova-cells-compute: %s\n' % error)
+        return 1
+    LOG.debug('nova-cells-compute runs under %s', concurrency)
+    launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
+    launcher.launch_service(AgentService(conf), workers=1)
+    launcher.wait()
+    return 0

@@ -1,0 +1,43 @@
+"""What handlers are given to work with."""
+
+import re
+from typing import Any, Final, Protocol
+
+from cells import context, exceptions
+
+
+class HostCaller(Protocol):
+    """Reaches the agents on the hosts of this cell."""
+
+    def call(
+        self,
+        ctxt: context.RequestContext,
+        host: str,
+        method: str,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Have an agent do something and return what came of it."""
+
+    def cast(self, ctxt: context.RequestContext, host: str, method: str, **kwargs: Any) -> None:
+        """Have an agent do something and do not wait for it."""
+
+
+_ID: Final = re.compile('[0-9]{1,18}')
+
+
+def row_id(value: object) -> int | None:
+    """Return the id of a row that a caller named as text or number; None when it is none (R14)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return int(value) if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def boolean(name: str, value: object) -> bool:
+    """Return true or false, as which 1 and 0 pass as well.
+
+    :raises Invalid: it is something else.
+    """
+    if not isinstance(value, int) or value not in (0, 1):
+        raise exceptions.Invalid(reason='%s is %.80s, not true or false' % (name, ascii(value)))
+    return bool(value)

@@ -1,0 +1,161 @@
+"""What an agent must remember over a restart, in a small SQLite file of its own."""
+
+import contextlib
+import pathlib
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from cells import exceptions
+
+FILE: Final = 'nova-cells-compute.sqlite'
+
+#: Seconds for which operations are known, so that they are not done again.
+KEEP_SECONDS: Final = 7 * 86400.0
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS consoles (
+    instance_uuid TEXT NOT NULL,
+    console_type TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    PRIMARY KEY (instance_uuid, console_type)
+);
+CREATE TABLE IF NOT EXISTS operations (id TEXT PRIMARY KEY, result TEXT, begun_at REAL NOT NULL);
+"""
+
+
+class Flags(NamedTuple):
+    """Whether a host takes new instances."""
+
+    enabled: bool
+    maintenance: bool
+
+
+class Store:
+    """The memory of an agent. Any thread may use it, one at a time.
+
+    :param directory: ``[DEFAULT] state_path``.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._path = pathlib.Path(directory) / FILE
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open the file, or make it.
+
+        :raises ConfigurationError: it cannot be used.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=5
+            )
+            connection.execute('PRAGMA journal_mode = WAL')
+            connection.execute('PRAGMA synchronous = FULL')
+            connection.executescript(_SCHEMA)
+            connection.execute(
+                'INSERT OR IGNORE INTO settings VALUES (?, ?)', ('machine_id', str(uuid.uuid4()))
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise exceptions.ConfigurationError(
+                reason='[DEFAULT] state_path: %s cannot be used: %s' % (self._path, error)
+            ) from None
+        self._connection = connection
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            assert self._connection is not None, 'the store is not open'
+            yield self._connection
+
+    # -- this host --
+
+    @property
+    def machine_id(self) -> str:
+        """Tells this machine from others of the same name; made with the file."""
+        return str(self._setting('machine_id', ''))
+
+    def flags(self) -> Flags:
+        """Return whether this host takes new instances."""
+        return Flags(self._setting('enabled', '1') == '1', self._setting('maintenance', '0') == '1')
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Note whether this host takes new instances."""
+        self._set('enabled', '1' if enabled else '0')
+
+    def set_maintenance(self, maintenance: bool) -> None:
+        """Note whether this host is being worked at."""
+        self._set('maintenance', '1' if maintenance else '0')
+
+    def _setting(self, name: str, default: str) -> str:
+        with self._using() as connection:
+            row = connection.execute(
+                'SELECT value FROM settings WHERE name = ?', (name,)
+            ).fetchone()
+        return default if row is None else row[0]
+
+    def _set(self, name: str, value: str) -> None:
+        with self._using() as connection:
+            connection.execute('INSERT OR REPLACE INTO settings VALUES (?, ?)', (name, value))
+
+    # -- consoles of its instances --
+
+    def console_put(self, instance_uuid: str, console_type: str, port: int) -> None:
+        """Note the port of a console."""
+        with self._using() as connection:
+            connection.execute(
+                'INSERT OR REPLACE INTO consoles VALUES (?, ?, ?)',
+                (instance_uuid, console_type, port),
+            )
+
+    def console_port(self, instance_uuid: str, console_type: str) -> int | None:
+        """Return the port of a console, None when there is none."""
+        with self._using() as connection:
+            row = connection.execute(
+                'SELECT port FROM consoles WHERE instance_uuid = ? AND console_type = ?',
+                (instance_uuid, console_type),
+            ).fetchone()
+        return None if row is None else int(row[0])
+
+    def consoles_delete(self, instance_uuid: str) -> None:
+        """Forget the consoles of an instance."""
+        with self._using() as connection:
+            connection.execute('DELETE FROM consoles WHERE instance_uuid = ?', (instance_uuid,))
+
+    # -- what is done once --
+
+    def operation_begin(self, operation: str) -> bool:
+        """Note that an operation is begun; False when it was begun before."""
+        now = time.time()
+        with self._using() as connection:
+            connection.execute('DELETE FROM operations WHERE begun_at < ?', (now - KEEP_SECONDS,))
+            done = connection.execute(
+                'INSERT OR IGNORE INTO operations VALUES (?, NULL, ?)', (operation, now)
+            )
+            return done.rowcount == 1
+
+    def operation_end(self, operation: str, result: str) -> None:
+        """Note what came of an operation."""
+        with self._using() as connection:
+            connection.execute('UPDATE operations SET result = ? WHERE id = ?', (result, operation))
+
+    def operation_result(self, operation: str) -> str | None:
+        """Return what came of an operation, None when it has not come to an end."""
+        with self._using() as connection:
+            row = connection.execute(
+                'SELECT result FROM operations WHERE id = ?', (operation,)
+            ).fetchone()
+        return None if row is None else row[0]

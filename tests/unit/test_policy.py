@@ -1,0 +1,36 @@
+import pytest
+
+from cells import context, exceptions, policy
+from cells.objects import instance
+
+OWNER = context.RequestContext('u1', 'p1')
+STRANGER = context.RequestContext('u1', 'p2')
+NOBODY = context.RequestContext('u1', None)
+ADMIN = context.RequestContext('u3', 'p3', is_admin=True)
+
+
+@pytest.mark.parametrize(
+    ('ctxt', 'action', 'project', 'may'),
+    [
+        (OWNER, 'compute:lock', 'p1', True),
+        (ADMIN, 'compute:lock', 'p1', True),
+        (STRANGER, 'compute:lock', 'p1', False),
+        (NOBODY, 'compute:lock', 'p1', False),
+        (NOBODY, 'compute:lock', None, False),
+        (ADMIN, 'compute:lock', None, True),
+        (OWNER, 'compute:unlock_override', 'p1', False),
+        (ADMIN, 'compute:unlock_override', 'p1', True),
+    ],
+)
+def test_members_of_the_project_and_administrators_may_what_the_rules_say(
+    ctxt, action, project, may
+):
+    assert policy.allows(ctxt, action, project) is may
+    one = instance.Instance(project_id=project)
+    if may:
+        policy.check(ctxt, action, one)
+        return
+    with pytest.raises(exceptions.PolicyNotAuthorized) as caught:
+        policy.check(ctxt, action, one)
+    assert caught.value.code == 403
+    assert caught.value.kwargs['action'] == action

@@ -98,6 +98,7 @@ class MessageRunner:
             stats=stats,
             server=server,
             max_hop_count=max_hop_count,
+            max_message_bytes=max_message_bytes,
         )
         self._questions = Questions(
             state=state,
@@ -150,9 +151,9 @@ class MessageRunner:
         :returns: its answer, or the failure in its place; nothing is raised for what
             other cells do or fail to do.
         """
-        return self._questions.ask_one(
-            TargetedMessage(target_cell=target, **self._fields(ctxt, operation, kwargs))
-        )
+        message = TargetedMessage(target_cell=target, **self._fields(ctxt, operation, kwargs))
+        self._check_sendable(message)
+        return self._questions.ask_one(message)
 
     def broadcast(
         self, ctxt: context.RequestContext, operation: str, kwargs: Mapping[str, Any]
@@ -162,7 +163,9 @@ class MessageRunner:
         :returns: one answer for each cell that gave one, and one failure for each
             cell that did not and that somebody on the way could name.
         """
-        return self._questions.ask_all(BroadcastMessage(**self._fields(ctxt, operation, kwargs)))
+        message = BroadcastMessage(**self._fields(ctxt, operation, kwargs))
+        self._check_sendable(message)
+        return self._questions.ask_all(message)
 
     def change(
         self,
@@ -181,12 +184,31 @@ class MessageRunner:
         """
         assert self._journal is not None
         fields = self._fields(ctxt, operation, kwargs, need_response=False)
+        message: BroadcastMessage | TargetedMessage
         if target is None:
-            self._changes.order(self._journal, BroadcastMessage(**fields))
-            return
-        message = TargetedMessage(target_cell=target, **fields)
-        self._questions.next_hop(message)
+            message = BroadcastMessage(**fields)
+        else:
+            message = TargetedMessage(target_cell=target, **fields)
+            self._questions.next_hop(message)
+        self._check_sendable(message)
         self._changes.order(self._journal, message)
+
+    def _check_sendable(self, message: Message) -> None:
+        """Refuse to the caller what no cell would read.
+
+        :raises Invalid: a value cannot be written, or all together are too large.
+        """
+        try:
+            size = len(wire.encode(message).encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            raise exceptions.Invalid(
+                reason='%s cannot be sent: %s' % (message.method_name, error)
+            ) from None
+        if size > self._max_message_bytes:
+            raise exceptions.Invalid(
+                reason='%s has %d bytes with its arguments, at most %d are allowed'
+                % (message.method_name, size, self._max_message_bytes)
+            )
 
     def tell(
         self,

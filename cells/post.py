@@ -44,6 +44,8 @@ ANSWER_AGAIN: Final = 0.3
 MOST_AGAIN: Final = 1000
 #: Most changes that one receipt confirms.
 RECEIPT_SIZE: Final = 50
+#: What an envelope may have beside the answers in it: paths and a context.
+ENVELOPE_BYTES: Final = 64 * 1024
 
 
 class Post:
@@ -61,12 +63,14 @@ class Post:
         stats: Stats,
         server: str,
         max_hop_count: int,
+        max_message_bytes: int,
     ) -> None:
         self._state = state
         self._driver = driver
         self._stats = stats
         self._server = server
         self._max_hop_count = max_hop_count
+        self._room = max(max_message_bytes - ENVELOPE_BYTES, max_message_bytes // 2)
         self._later = _Later()
         self._lock = threading.Lock()
         self._receipts: collections.defaultdict[tuple[str, Direction], list[str]] = (
@@ -137,7 +141,7 @@ class Post:
         answer = ResponseMessage(
             ctxt=message.ctxt,
             method_name='parse_responses',
-            method_kwargs=_encoded(self._presentable(message, responses, told)),
+            method_kwargs=_encoded(self._presentable(message, responses, told), self._room),
             direction=message.direction.opposite,
             routing_path=paths.CellPath((self._state.topology.own_name,)),
             uuid=messages.new_uuid(),
@@ -295,12 +299,31 @@ class _Later:
                 LOG.exception('An answer could not be sent once more')
 
 
-def _encoded(responses: Sequence[Response]) -> dict[str, Any]:
+def _encoded(responses: Sequence[Response], room: int) -> dict[str, Any]:
     """Return answers for the wire; one that does not fit must not cost the others (T3)."""
     try:
-        return wire.encode_responses(responses)
+        encoded = wire.encode_responses(responses)
     except (TypeError, ValueError, RecursionError):
-        return wire.encode_responses([_sendable(response) for response in responses])
+        encoded = wire.encode_responses([_sendable(response) for response in responses])
+    texts: list[str] = encoded['responses']
+    # Within the envelope, which is JSON again, quotes are escaped.
+    sizes = [len(text.encode()) + text.count('"') + text.count('\\') for text in texts]
+    for largest in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
+        if sum(sizes) <= room:
+            break
+        failed = _too_large(responses[largest].cell_name, sizes[largest], room)
+        texts[largest] = wire.encode_responses([failed])['responses'][0]
+        sizes[largest] = len(texts[largest]) * 2
+    return encoded
+
+
+def _too_large(cell_name: str, size: int, room: int) -> Response:
+    LOG.error('The answer of %s has %d bytes and is not sent', cell_name, size)
+    error = exceptions.CellsError(
+        'The answer of cell %s has %d bytes, and a message no more than %d'
+        % (cell_name, size, room)
+    )
+    return Response(cell_name, failure=remote_errors.failure_of(error))
 
 
 def _sendable(response: Response) -> Response:

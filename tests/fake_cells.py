@@ -57,6 +57,16 @@ def build(workdir, name: str, others: Mapping[str, bool], **options: Any) -> cel
     return cell.Cell(conf, slots.WorkerSlot.take(conf.state_path))
 
 
+def api(one: cell.Cell) -> rpcapi.CellsAPI:
+    """Return a client of a cell."""
+    return rpcapi.CellsAPI.from_conf(one._conf)
+
+
+def ops(one: cell.Cell) -> rpcapi.OpsAPI:
+    """Return an operator's client of a cell."""
+    return rpcapi.OpsAPI.from_conf(one._conf)
+
+
 def connected(cells: Iterable[cell.Cell], seconds: float = 10) -> None:
     """Wait until all cells reach their neighbours: who starts first meets nobody."""
     until = time.monotonic() + seconds

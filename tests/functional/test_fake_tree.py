@@ -4,8 +4,10 @@ import concurrent.futures
 import json
 
 import pytest
+import sqlalchemy as sa
 
-from cells import context
+from cells import capacity, context, exceptions
+from cells.db import host_reports, models
 from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync
 from cells.drivers import fake
@@ -136,3 +138,122 @@ def test_r3_a_change_that_is_delivered_twice_is_done_once(tree):
         lambda: db_journal.counts(tree['left'].database) == {'inbox.done': 1}, 10, 'it is done'
     )
     assert db_sync.sync_request_count(tree['left'].database) == 1
+
+
+FIVE = tuple('child%d' % number for number in range(5))
+
+
+@pytest.fixture
+def wide(workdir):
+    """A top with five children, of which the first does not listen."""
+    tree = fake_cells.FakeTree(workdir, {'top': None, **dict.fromkeys(FIVE, 'top')})
+    running = [tree[name] for name in ('top', *FIVE[1:])]
+    for one in running:
+        one.start()
+    deploy.wait_until(
+        lambda: len(tree.ops('top').query(deploy.admin(), 'service_get_all')['answers']) == 5,
+        10,
+        'four answer, and the top',
+    )
+    yield tree
+    for one in running:
+        one.stop()
+
+
+def test_r2_fan_out_survives_a_bad_neighbour(wide):
+    ctxt = deploy.admin()
+    found = wide.ops('top').query(ctxt, 'service_get_all')
+    assert {one['cell'] for one in found['answers']} == {
+        'top',
+        *('top!' + name for name in FIVE[1:]),
+    }
+    [missing] = found['missing']
+    assert missing['cell'] == 'top!' + FIVE[0]
+    assert 'no nova-cells listens' in missing['reason']
+    wide.api('top').sync_instances(ctxt, project_id='r2')
+    for name in FIVE[1:]:
+        deploy.wait_until(
+            lambda name=name: db_sync.sync_request_count(wide[name].database) == 1, 10, name
+        )
+    # What the fifth is to do waits for it, and is seen to wait.
+    status = wide.ops('top').status(ctxt)
+    waiting = {one['name']: one['oldest_unconfirmed'] for one in status['neighbours']}
+    assert waiting.pop(FIVE[0]) > 0
+    deploy.wait_until(
+        lambda: wide.ops('top').status(ctxt)['journal'].get('outbox.pending') == 1, 20, 'one waits'
+    )
+    wide[FIVE[0]].start()
+    try:
+        deploy.wait_until(
+            lambda: db_sync.sync_request_count(wide[FIVE[0]].database) == 1, 40, 'it is told'
+        )
+    finally:
+        wide[FIVE[0]].stop()
+
+
+def test_o9_every_neighbour_has_its_figures(tree):
+    ops, ctxt = fake_cells.ops(tree['top']), deploy.admin()
+    before = {one['name']: one for one in ops.status(ctxt)['neighbours']}
+    for _ in range(3):
+        ops.query(ctxt, 'service_get_all')
+    after = {one['name']: one for one in ops.status(ctxt)['neighbours']}
+    for name in CHILDREN:
+        assert after[name]['link_up'] is True
+        assert after[name]['mute'] is False
+        assert after[name]['messages_in'] >= before[name]['messages_in'] + 3
+        assert after[name]['messages_out'] >= before[name]['messages_out'] + 3
+        assert after[name]['sent'] >= before[name]['sent'] + 3
+        assert 0 <= after[name]['lag'] < 5
+        assert after[name]['oldest_unconfirmed'] is None
+        assert after[name]['last_seen'] > 0
+    counters = ops.status(ctxt)['counters']
+    assert counters['messages_received{neighbour="left"}'] > 0
+
+
+def test_an_answer_that_is_too_large_costs_only_itself(workdir):
+    parents = {'top': None, 'left': 'top', 'right': 'top'}
+    with fake_cells.FakeTree(workdir, parents, max_message_bytes=200_000).running() as tree:
+        with tree['left'].database.write() as connection:
+            for number in range(300):
+                connection.execute(
+                    sa.insert(models.Service).values(
+                        host='h%d' % number, binary='x' * 200, report_count=0, deleted=0
+                    )
+                )
+        found = tree.ops('top').query(deploy.admin(), 'service_get_all')
+        assert {one['cell'] for one in found['answers']} == {'top', 'top!right'}
+        [missing] = found['missing']
+        assert missing['cell'] == 'top!left'
+        assert 'bytes, and a message no more than' in missing['reason']
+
+
+@pytest.mark.parametrize('value', ['\ud800', 'x' * 9_000_000])
+def test_what_no_cell_would_read_is_the_callers_error(tree, value):
+    with pytest.raises(exceptions.Invalid, match='service_get_all'):
+        fake_cells.api(tree['top']).service_get_all(deploy.admin(), {'host': value})
+
+
+def test_d4_room_for_a_flavor_that_no_cell_knows_is_still_known(tree):
+    api, ctxt = fake_cells.api(tree['top']), deploy.admin()
+    node = {
+        'hypervisor_hostname': 'n',
+        'hypervisor_type': 'none',
+        'hypervisor_version': 0,
+        'vcpus': 8,
+        'vcpus_used': 0,
+        'memory_mb': 65536,
+        'memory_mb_used': 0,
+        'free_ram_mb': 65536,
+        'local_gb': 1000,
+        'local_gb_used': 0,
+        'free_disk_gb': 1000,
+        'cpu_allocation_ratio': 1.0,
+        'ram_allocation_ratio': 1.0,
+        'disk_allocation_ratio': 1.0,
+    }
+    report = host_reports.HostReport('h', 'nova-compute', 'compute', 'm', (node,), None)
+    host_reports.host_report(tree['left'].database, report, 60)
+    found = deploy.wait_until(lambda: api.get_capacities(ctxt), 10, 'the top knows')
+    assert found['ram_free']['units_by_mb'] == {}  # no flavor anywhere
+    assert capacity.hosts_for(found['free'], 16384, 100, 2) == (1, 1)
+    assert capacity.hosts_for(found['free'], 131072, 100, 2) == (0, 0)

@@ -1,0 +1,89 @@
+"""What a client needs of the driver's inside: stable ids, a first connection that ends."""
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from oslo_messaging._drivers import amqp as rpc_amqp
+from oslo_messaging._drivers import impl_rabbit
+from oslo_messaging._metrics import client as metrics_client
+from oslo_messaging._tracing import client as tracing_client
+
+#: Options that oslo.messaging registers on its global ConfigOpts and reads from any: by group.
+OPTIONS_NOT_LISTED: Final = {
+    'oslo_messaging_metrics': metrics_client.oslo_messaging_metrics,
+    'oslo_messaging_tracing': tracing_client.oslo_messaging_tracing,
+}
+
+
+class _Keyed(dict[str, Any]):
+    """A message that keeps its id when the driver wants to give it another."""
+
+    def __init__(self, message: Mapping[str, Any], unique_id: str) -> None:
+        super().__init__(message)
+        self[rpc_amqp.UNIQUE_ID] = unique_id
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        kept = self[rpc_amqp.UNIQUE_ID]
+        super().update(*args, **kwargs)
+        self[rpc_amqp.UNIQUE_ID] = kept
+
+
+class OneCast:
+    """Gives all attempts at one cast the same id, by which a server knows them as one.
+
+    oslo.messaging makes an id per attempt. An attempt that failed, as far as its
+    sender can tell, may have reached the queue all the same.
+
+    :param client: a prepared RPC client; from now on its casts go through this.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._make = client._make_message
+        self._local = threading.local()
+        client._make_message = self._message
+
+    @contextlib.contextmanager
+    def attempts(self) -> Iterator[Any]:
+        """Give the client; all casts with it in this block and thread count as one."""
+        self._local.unique_id = uuid.uuid4().hex
+        try:
+            yield self._client
+        finally:
+            del self._local.unique_id
+
+    def _message(self, ctxt: Any, method: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        message = self._make(ctxt, method, args)
+        unique_id = getattr(self._local, 'unique_id', None)
+        return message if unique_id is None else _Keyed(message, unique_id)
+
+
+def is_rabbit(transport: Any) -> bool:
+    """Tell whether a transport goes over RabbitMQ."""
+    return isinstance(transport._driver, impl_rabbit.RabbitDriver)
+
+
+def warm_up(transport: Any, timeout: float) -> bool:
+    """Open what a first call needs, and wait for it no longer than ``timeout`` seconds.
+
+    oslo.messaging opens the queue for replies inside the first call, without any
+    limit in time, and holds all other calls up meanwhile.
+
+    :returns: whether calls can be made now; a later attempt finds the queue made meanwhile.
+    """
+    driver = transport._driver
+    if not isinstance(driver, impl_rabbit.RabbitDriver) or driver._reply_q is not None:
+        return True
+    waiting = getattr(driver, '_cells_warm_up', None)
+    if waiting is None or not waiting.is_alive():
+        waiting = threading.Thread(target=driver._get_reply_q, name='warm-up', daemon=True)
+        driver._cells_warm_up = waiting
+        waiting.start()
+    until = time.monotonic() + timeout
+    while driver._reply_q is None and waiting.is_alive() and time.monotonic() < until:
+        waiting.join(min(0.05, timeout))
+    return driver._reply_q is not None

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cells import (
+    admission,
     context,
-    deadlines,
     dispatch,
     exceptions,
     messages,
     operations,
     paths,
-    routing,
     versions,
     wire,
 )
@@ -85,13 +84,15 @@ class MessageRunner:
         waiting_per_neighbour: int,
     ) -> None:
         self._state = state
-        self._driver = driver
         self._stats = stats
         self._server = server
         self._object_release = object_release
         self._call_timeout = call_timeout
         self._max_hop_count = max_hop_count
         self._max_message_bytes = max_message_bytes
+        self._admission = admission.Admission(
+            state=state, driver=driver, stats=stats, max_message_bytes=max_message_bytes
+        )
         self._post = Post(
             state=state,
             driver=driver,
@@ -285,7 +286,7 @@ class MessageRunner:
             self._park('', '', 'not read', incoming, reason)
             return
         try:
-            message = self._admit(incoming.text)
+            message = self._admission.admit(incoming.text)
             settle_now = self._dispatch(message, incoming)
         except (exceptions.InvalidMessage, exceptions.WireError) as error:
             refusal = error
@@ -316,40 +317,6 @@ class MessageRunner:
         reason = 'delivered %d times and never brought to an end' % MOST_DELIVERIES
         self._journal.park('', method, 'a client', text, reason, settle)
 
-    def _admit(self, text: str) -> Message:
-        size = len(text) if text.isascii() else len(text.encode('utf-8', 'replace'))
-        if size > self._max_message_bytes:
-            raise exceptions.InvalidMessage(
-                reason='it has %d bytes, at most %d are allowed (from an unknown sender)'
-                % (size, self._max_message_bytes)
-            )
-        message = wire.decode(text)
-        neighbours = self._state.topology.neighbours
-        try:
-            routing.check_arrival(message, neighbours)
-        except exceptions.CellRoutingInconsistency as error:
-            raise exceptions.CellRoutingInconsistency(
-                reason='%s (%s %s)' % (error.kwargs['reason'], message.method_name, message.uuid)
-            ) from None
-        sender = message.routing_path.last
-        x = message.extension
-        if x is not None and x.cell_id == self._state.cell_id:
-            raise exceptions.CellRoutingInconsistency(
-                reason='cell %s has the id of this cell, %s: the database of one is a copy of the '
-                'other. Change the row in the table cell_identity of the copy' % (sender, x.cell_id)
-            )
-        known = self._state.sightings
-        other = known.saw(sender, x.version, x.cell_id, x.sent_at) if x else known.saw(sender, 0)
-        if other is not None and x is not None:
-            raise exceptions.CellRoutingInconsistency(
-                reason='two cells are called %s: %s, which is known here, and now %s (%s %s). Give '
-                'one of them another [cells] name'
-                % (sender, other, x.cell_id, message.method_name, wire.bare_uuid(message.uuid))
-            )
-        self._stats.count('messages_received', neighbour=sender)
-        self._driver.heard(sender)
-        return message.hopped(neighbours.own_name)
-
     def _dispatch(self, message: Message, incoming: base.Incoming) -> bool:
         """Deal with a message; False when the journal is to settle it."""
         if isinstance(message, ResponseMessage):
@@ -357,11 +324,11 @@ class MessageRunner:
             return True
         hop, row, refusal = None, OPERATIONS.get(message.method_name), None
         try:
-            self._check(message)
+            admission.check(message, -self._questions.time_left(message))
             hop = (
                 self._questions.next_hop(message) if isinstance(message, TargetedMessage) else None
             )
-            if row is None and not self._passes(message, hop):
+            if row is None and not admission.passes(message, hop):
                 raise exceptions.CellServiceAPIMethodNotFound(detail=message.method_name)
         except exceptions.WireError as error:
             refusal = error
@@ -384,42 +351,6 @@ class MessageRunner:
             assert isinstance(message, BroadcastMessage)
             self._questions.on_broadcast(message)
         return True
-
-    @staticmethod
-    def _passes(message: Message, hop: str | None) -> bool:
-        """Tell whether a message of an operation that is not known here may go on."""
-        if isinstance(message, TargetedMessage):
-            return hop is not None
-        return not message.need_response
-
-    def _check(self, message: Message) -> None:
-        """Refuse a request that does not fit its row, or that comes too late."""
-        row = OPERATIONS.get(message.method_name)
-        kind = wire.kind_of(message)
-        if row is not None and (
-            kind not in row.kinds or row.direction not in (None, message.direction)
-        ):
-            raise exceptions.CellRoutingInconsistency(
-                reason='%s does not travel %s as a %s message'
-                % (row.name, message.direction.value, kind.value)
-            )
-        if row is not None and row.next_door and len(message.routing_path) != 2:
-            raise exceptions.CellRoutingInconsistency(
-                reason='%s came by %s; it may come from a neighbour only'
-                % (row.name, message.routing_path)
-            )
-        if row is not None and message.need_response and not row.replies:
-            raise exceptions.CellRoutingInconsistency(reason='%s is never answered' % row.name)
-        if row is not None and not (message.need_response or row.changes or row.notice):
-            raise exceptions.CellRoutingInconsistency(
-                reason='%s wants no answer, and is nothing else than a question' % row.name
-            )
-        late = -self._questions.time_left(message)
-        if message.need_response and late > deadlines.GRACE:
-            raise exceptions.CellTimeout(
-                '%s %s came %.1f seconds after its asker had stopped waiting'
-                % (message.method_name, wire.bare_uuid(message.uuid), late)
-            )
 
     def _refuse(self, message: Message, error: exceptions.WireError) -> None:
         self._stats.count('messages_refused', reason=type(error).__name__)

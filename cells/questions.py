@@ -6,7 +6,6 @@ when all have answered or when its time is over, and it is this cell's
 ``deadlines`` thread that ends it then.
 """
 
-import collections
 import concurrent.futures
 import logging
 import math
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cells import deadlines, dispatch, exceptions, remote_errors, replies, routing, wire
+from cells import deadlines, dispatch, exceptions, remote_errors, replies, routing, waiting, wire
 from cells.messages import (
     BroadcastMessage,
     Failure,
@@ -35,8 +34,6 @@ LOG = logging.getLogger(__name__)
 QUEUED_PER_THREAD: Final = 64
 #: Seconds that the answer of a neighbour is waited for that is known to be mute.
 MUTE_PATIENCE: Final = 2.0
-#: How many broadcasts are remembered, to know a second copy of one.
-MOST_RECENT: Final = 2000
 
 
 class Questions:
@@ -64,7 +61,7 @@ class Questions:
         self._stats = stats
         self._call_timeout = call_timeout
         self._max_hop_count = max_hop_count
-        self._waiting = _Waiting(waiting_per_neighbour)
+        self._waiting = waiting.Waiting(waiting_per_neighbour)
         self._pending = replies.PendingReplies()
         self._pool = concurrent.futures.ThreadPoolExecutor(
             handler_threads, thread_name_prefix='handler'
@@ -72,8 +69,8 @@ class Questions:
         self._room = threading.BoundedSemaphore(handler_threads * QUEUED_PER_THREAD)
         self._busy = 0
         self._busy_lock = threading.Lock()
-        self._clock = _Clock(self._pending)
-        self._recent = _Recent()
+        self._clock = waiting.Clock(self._pending)
+        self._recent = waiting.Recent()
 
     def start(self) -> None:
         """Begin to watch deadlines."""
@@ -137,7 +134,7 @@ class Questions:
         seconds = self.time_left(message)
         admitted = self._waiting.enter(hops)
         try:
-            waiter = _Waiter()
+            waiter = waiting.Waiter()
             deadline = time.monotonic() + seconds
             if hops:
                 self._expect(message.uuid, hops, deadline, waiter.complete)
@@ -382,100 +379,3 @@ class Questions:
 
 def _path_of(message: Message, name: str) -> str:
     return str(message.routing_path.hopped(name))
-
-
-class _Waiter:
-    """The thread of a client's call, until the answers are there."""
-
-    def __init__(self) -> None:
-        self._done = threading.Event()
-        self.parts: replies.Parts = {}
-
-    def complete(self, parts: replies.Parts) -> None:
-        self.parts = parts
-        self._done.set()
-
-    def wait(self, seconds: float) -> bool:
-        return self._done.wait(max(0.0, seconds))
-
-
-class _Waiting:
-    """How many threads wait for each neighbour, so that one cannot take them all (P8)."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
-
-    def enter(self, names: Sequence[str]) -> Sequence[str]:
-        """Return those of the names that one more thread may wait for."""
-        with self._lock:
-            admitted = [name for name in names if self._counts.get(name, 0) < self._most]
-            for name in admitted:
-                self._counts[name] = self._counts.get(name, 0) + 1
-            return admitted
-
-    def leave(self, names: Sequence[str]) -> None:
-        with self._lock:
-            for name in names:
-                self._counts[name] -= 1
-
-
-class _Recent:
-    """The broadcasts that came lately, each with the neighbour that it came from first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._seen: collections.OrderedDict[str, str] = collections.OrderedDict()
-
-    def put(self, uuid: str, neighbour: str) -> str | None:
-        """Remember a broadcast; returns who brought it before, None when it is new."""
-        with self._lock:
-            first = self._seen.get(uuid)
-            if first is None:
-                self._seen[uuid] = neighbour
-                if len(self._seen) > MOST_RECENT:
-                    self._seen.popitem(last=False)
-            return first
-
-
-class _Clock:
-    """Ends the aggregates of a middle cell when their time is over."""
-
-    def __init__(self, pending: replies.PendingReplies) -> None:
-        self._pending = pending
-        self._wakeup = threading.Condition(threading.Lock())
-        self._next: float | None = None
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name='deadlines', daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        with self._wakeup:
-            self._stopped = True
-            self._wakeup.notify()
-        if self._thread.is_alive():
-            self._thread.join(5)
-
-    def watch(self, deadline: float) -> None:
-        with self._wakeup:
-            if self._next is None or deadline < self._next:
-                self._next = deadline
-                self._wakeup.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._wakeup:
-                if self._stopped:
-                    return
-                wait = None if self._next is None else max(0.0, self._next - time.monotonic())
-                if wait is None or wait > 0:
-                    self._wakeup.wait(wait)
-                    continue
-                self._next = None
-            self._pending.expire(time.monotonic())
-            following = self._pending.next_deadline(time.monotonic())
-            if following is not None:
-                self.watch(following)

@@ -1,16 +1,13 @@
 """The life of a worker process under oslo.service."""
 
 import logging
-import mmap
-import os
-import signal
 import threading
 from typing import Final
 
 from oslo_config import cfg
 from oslo_service import service
 
-from cells import cell, exceptions, slots
+from cells import cell, exceptions, outcome, slots
 
 LOG = logging.getLogger(__name__)
 
@@ -20,44 +17,13 @@ REPORT_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 10.0
 
 
-class Outcome:
-    """What became of the start, shared by the workers and their master.
-
-    Made in the master: it learns which process that is, and its page of memory is inherited.
-    """
-
-    _SERVED: Final = b's'
-    _FAILED: Final = b'f'
-
-    def __init__(self) -> None:
-        self._master = os.getpid()
-        self._page = mmap.mmap(-1, 1)
-
-    def served(self) -> None:
-        """Note that a worker has served: from now on a configuration is known to work."""
-        self._page[:1] = self._SERVED
-
-    def give_up(self) -> bool:
-        """End the whole daemon, unless a worker of it has served before."""
-        if self._page[:1] == self._SERVED:
-            return False
-        self._page[:1] = self._FAILED
-        os.kill(self._master, signal.SIGTERM)
-        return True
-
-    @property
-    def failed(self) -> bool:
-        """Whether no worker could ever serve."""
-        return self._page[:1] == self._FAILED
-
-
 class CellsService(service.ServiceBase):
     """A worker. oslo.service makes one, forks, and starts it in the child.
 
     So nothing is opened before :meth:`start`: a connection must not cross a fork.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts, outcome: 'Outcome') -> None:
+    def __init__(self, conf: cfg.ConfigOpts, outcome: outcome.Outcome) -> None:
         self._conf = conf
         self._outcome = outcome
         self._cell: cell.Cell | None = None

@@ -1,7 +1,6 @@
 """What nova-cells-compute does once the kind of concurrency is settled."""
 
 import logging
-import sys
 import threading
 from typing import IO, Final
 
@@ -11,6 +10,8 @@ from oslo_service import service as oslo_service
 
 from cells import conf as cells_conf
 from cells import exceptions, rpc
+from cells import outcome as outcomes
+from cells.cmd import launch
 from cells.host import agent
 
 LOG = logging.getLogger(__name__)
@@ -37,13 +38,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: the text says what, and what is allowed.
     """
-    for group, options in cells_conf.list_opts():
-        section = conf if group == 'DEFAULT' else conf[group]
-        for option in options:
-            try:
-                getattr(section, option.dest)
-            except cfg.Error as error:
-                raise exceptions.ConfigurationError(reason='[%s] %s' % (group, error)) from None
+    launch.check_values(conf)
     rpc.get_transport(conf).cleanup()
     try:
         agent.measuring(conf)()
@@ -59,8 +54,9 @@ def check(conf: cfg.ConfigOpts) -> None:
 class AgentService(oslo_service.ServiceBase):
     """The agent under oslo.service, which forks before it calls :meth:`start`."""
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, outcome: outcomes.Outcome) -> None:
         self._conf = conf
+        self._outcome = outcome
         self._lock: IO[str] | None = None
         self._agent: agent.HostAgent | None = None
         self._stopped = threading.Event()
@@ -75,8 +71,11 @@ class AgentService(oslo_service.ServiceBase):
             reason = str(error)
         else:
             self._agent = found
+            self._outcome.served()
             return
         LOG.error('nova-cells-compute cannot start: %s', reason)
+        if self._outcome.give_up():
+            raise SystemExit(1)
         # The master starts another one; it should not do so all the time.
         self._stopped.wait(RETRY_SECONDS)
         raise SystemExit(1)
@@ -101,24 +100,11 @@ class AgentService(oslo_service.ServiceBase):
             self._agent.wake()
 
 
-def run(concurrency: str) -> int:
-    """Run the daemon and return its exit code.
-
-    :param concurrency: eventlet or threading, as chosen.
-    """
-    try:
-        conf = read_conf()
-    except cfg.Error as error:
-        sys.stderr.write('nova-cells-compute: %s\n' % error)
-        return 2
-    log.setup(conf, 'cells')
-    try:
-        check(conf)
-    except exceptions.ConfigurationError as error:
-        sys.stderr.write('nova-cells-compute: %s\n' % error)
-        return 1
-    LOG.debug('nova-cells-compute runs under %s', concurrency)
-    launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
-    launcher.launch_service(AgentService(conf), workers=1)
-    launcher.wait()
-    return 0
+def run() -> int:
+    """Run the daemon and return its exit code."""
+    return launch.run(
+        'nova-cells-compute',
+        read_conf,
+        check,
+        lambda conf, outcome: (AgentService(conf, outcome), 1),
+    )

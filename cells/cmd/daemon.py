@@ -1,13 +1,11 @@
 """What nova-cells does once the kind of concurrency is settled."""
 
 import logging
-import sys
 from typing import Final
 
 import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_log import log
-from oslo_service import service as oslo_service
 
 from cells import (
     cell,
@@ -20,7 +18,8 @@ from cells import (
     slots,
     state,
 )
-from cells import conf as cells_conf
+from cells import outcome as outcomes
+from cells.cmd import launch
 from cells.cmd.concurrency import VARIABLE
 from cells.db import engine, migration
 from cells.drivers import settings
@@ -57,7 +56,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: the text says what, and what is allowed.
     """
-    _check_values(conf)
+    launch.check_values(conf)
     settings.find(conf.cells.driver)
     try:
         paths.check_name(conf.cells.name)
@@ -92,17 +91,6 @@ def _check_neighbours(conf: cfg.ConfigOpts, source: neighbour_sources.Source) ->
         ) from None
 
 
-def _check_values(conf: cfg.ConfigOpts) -> None:
-    # oslo.config looks at a value when it is asked for, which may be hours after the start.
-    for group, options in cells_conf.list_opts():
-        section = conf if group == 'DEFAULT' else conf[group]
-        for option in options:
-            try:
-                getattr(section, option.dest)
-            except cfg.Error as error:
-                raise exceptions.ConfigurationError(reason='[%s] %s' % (group, error)) from None
-
-
 def _advise(conf: cfg.ConfigOpts, workers: int, concurrency: str) -> None:
     """Say what works but not well."""
     driver = sa.make_url(cell.connection(conf)).get_driver_name()
@@ -127,21 +115,10 @@ def run(concurrency: str) -> int:
 
     :param concurrency: eventlet or threading, as chosen.
     """
-    try:
-        conf = read_conf()
-    except cfg.Error as error:
-        sys.stderr.write('nova-cells: %s\n' % error)
-        return 2
-    log.setup(conf, 'cells')
-    try:
-        check(conf)
-    except exceptions.ConfigurationError as error:
-        sys.stderr.write('nova-cells: %s\n' % error)
-        return 1
-    workers = conf.workers or conf.cells.workers
-    _advise(conf, workers, concurrency)
-    outcome = service.Outcome()
-    launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
-    launcher.launch_service(service.CellsService(conf, outcome), workers=workers)
-    launcher.wait()
-    return 1 if outcome.failed else 0
+
+    def make(conf: cfg.ConfigOpts, outcome: outcomes.Outcome) -> tuple[service.CellsService, int]:
+        workers = conf.workers or conf.cells.workers
+        _advise(conf, workers, concurrency)
+        return service.CellsService(conf, outcome), workers
+
+    return launch.run('nova-cells', read_conf, check, make)

@@ -99,6 +99,15 @@ def background() -> RequestContext:
     return RequestContext(request_id=request_id, is_admin=True, wire=wire)
 
 
+def answer_context(ctxt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an answer keeps of the context of its question: the keys that every peer needs.
+
+    The token and the rest would only be read by others on the way back (R8).
+    """
+    kept = ('user_id', 'project_id', 'request_id', 'timestamp')
+    return {**{key: ctxt.get(key) for key in kept}, 'is_admin': False}
+
+
 def rpc_context(ctxt: Mapping[str, Any]) -> dict[str, Any]:
     """Return what goes with a message beside its envelope.
 

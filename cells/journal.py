@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells import exceptions
+from cells import exceptions, operations
 from cells.db import engine
 from cells.db import journal as db_journal
 from cells.stats import Stats
@@ -29,8 +29,8 @@ LOG = logging.getLogger(__name__)
 
 #: Most arrivals that are committed together.
 GROUP_SIZE: Final = 64
-#: No more are taken after so many characters: a database bounds the size of a statement.
-GROUP_CHARACTERS: Final = 1024 * 1024
+#: Characters of arrivals that are committed together, unless it is a single one.
+GROUP_CHARACTERS: Final = db_journal.STATEMENT_CHARACTERS
 #: Most rows that a thread claims at a time, and for how many seconds.
 CLAIM_SIZE: Final = 16
 CLAIM_SECONDS: Final = 30.0
@@ -243,9 +243,11 @@ class Journal:
     def _next_group(self) -> list[_Arrival]:
         group: list[_Arrival] = []
         size = 0
-        while self._arrivals and len(group) < GROUP_SIZE and size < GROUP_CHARACTERS:
+        while self._arrivals and len(group) < GROUP_SIZE:
+            size += len(self._arrivals[0].envelope)
+            if group and size > GROUP_CHARACTERS:
+                break
             group.append(self._arrivals.popleft())
-            size += len(group[-1].envelope)
         return group
 
     def _write(self, group: Sequence[_Arrival], patience: Patience) -> bool:
@@ -350,7 +352,7 @@ class Journal:
                     continue
                 self._give_up(row, error, patience)
             else:
-                self._stats.count('journal_done', operation=row['operation'])
+                self._stats.count('journal_done', operation=operations.counted_as(row['operation']))
             patience.succeeded()
             return
 
@@ -363,7 +365,7 @@ class Journal:
             reason,
             exc_info=None if isinstance(error, exceptions.CellsError) else error,
         )
-        self._stats.count('journal_failed', operation=row['operation'])
+        self._stats.count('journal_failed', operation=operations.counted_as(row['operation']))
         while not self._stopped.is_set():
             try:
                 with self._database.write() as connection:

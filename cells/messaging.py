@@ -55,6 +55,8 @@ LOG = logging.getLogger(__name__)
 #: A message that was delivered so often and never settled is put aside: it may be what kills
 #: the process each time.
 MOST_DELIVERIES: Final = 8
+#: Uuids in a receipt that is read: a database bounds what a statement names.
+MOST_CONFIRMED: Final = 1000
 
 
 class MessageRunner:
@@ -385,8 +387,14 @@ class MessageRunner:
 
     def _on_receipt(self, message: Message) -> None:
         uuids = message.method_kwargs.get('uuids')
-        if not isinstance(uuids, list) or not all(wire.is_uuid(one) for one in uuids):
-            raise exceptions.InvalidMessage(reason='a receipt has no list of uuids')
+        if (
+            not isinstance(uuids, list)
+            or len(uuids) > MOST_CONFIRMED
+            or not all(wire.is_uuid(one) for one in uuids)
+        ):
+            raise exceptions.InvalidMessage(
+                reason='a receipt has no list of at most %d uuids' % MOST_CONFIRMED
+            )
         assert self._outbox is not None
         assert message.neighbour is not None
         self._outbox.confirm(message.neighbour, uuids)

@@ -125,3 +125,8 @@ OPERATIONS: Final[dict[str, Operation]] = {row.name: row for row in _ROWS}
 
 #: Operations that the runner itself consumes, without a handler.
 CONSUMED: Final = frozenset({RECEIPT, PING})
+
+
+def counted_as(name: str) -> str:
+    """Return the name of an operation for counters; all that are not known here share one."""
+    return name if name in OPERATIONS else 'unknown'

@@ -139,7 +139,7 @@ class Post:
         """
         target = routing.way_back(message)
         answer = ResponseMessage(
-            ctxt=message.ctxt,
+            ctxt=context.answer_context(message.ctxt),
             method_name='parse_responses',
             method_kwargs=_encoded(self._presentable(message, responses, told), self._room),
             direction=message.direction.opposite,

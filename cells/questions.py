@@ -23,7 +23,7 @@ from cells.messages import (
     ResponseMessage,
     TargetedMessage,
 )
-from cells.operations import OPERATIONS, Operation
+from cells.operations import OPERATIONS, Operation, counted_as
 from cells.post import Post
 from cells.state import CellStateManager
 from cells.stats import Stats
@@ -137,7 +137,7 @@ class Questions:
             waiter = waiting.Waiter()
             deadline = time.monotonic() + seconds
             if hops:
-                self._expect(message.uuid, hops, deadline, waiter.complete)
+                self._expect(message, hops, deadline, waiter.complete)
             for hop in hops:
                 if hop in admitted:
                     self._send(message, hop, seconds)
@@ -182,15 +182,16 @@ class Questions:
             self._pending.put(message.uuid, hop, ())
             self._post.reply(message, [Response(str(message.target_cell), failure=failure)])
 
-        # The answer passes through here, and on_answer() takes note of it; a neighbour that is
-        # mute, or becomes so, is named by this cell, which knows first.
+        # A neighbour that is mute, or becomes so, is named by this cell, which knows first. The
+        # answer may have passed through another worker: then this failure comes second and
+        # counts for nothing, and of one that is only late its asker knows by itself.
         def complete(parts: replies.Parts) -> None:
-            if parts[hop] is None:
-                fail(self._timeout(message, _path_of(message, hop)))
+            if parts[hop] is None and self._state.sightings.is_mute(hop):
+                fail(_mute(message, hop))
 
         budget = deadlines.shorter(self.time_left(message))
         deadline = time.monotonic() + budget
-        if self._expect(message.uuid, (hop,), deadline, complete):
+        if self._expect(message, (hop,), deadline, complete):
             self._clock.watch(deadline)
         self._post.question(message, hop, budget, fail)
 
@@ -220,7 +221,7 @@ class Questions:
                 # It came over another parent before, which gets the answer (R6).
                 self._post.reply(message, [])
             return
-        self._expect(message.uuid, (*hops.send_to, own), deadline, complete)
+        self._expect(message, (*hops.send_to, own), deadline, complete)
         self._clock.watch(deadline)
         for hop in hops.send_to:
             self._send(message, hop, budget)
@@ -233,12 +234,15 @@ class Questions:
         hop = self.next_hop(message)
         assert message.neighbour is not None
         if hop is not None:
-            self._pending.put(message.response_uuid, message.neighbour, ())
+            self._pending.put(message.response_uuid, message.neighbour, (), passed_on=True)
             self._post.forward_answer(message, hop)
             return
         responses = wire.decode_responses(message)
         now = time.monotonic()
-        if not self._pending.put(message.response_uuid, message.neighbour, responses, now):
+        passed_on = len(message.routing_path) > 2
+        if not self._pending.put(
+            message.response_uuid, message.neighbour, responses, now, passed_on
+        ):
             self._stats.count('answers_dropped')
             LOG.debug('Nobody waits for the answer to %s any more', message.response_uuid)
 
@@ -277,7 +281,7 @@ class Questions:
 
     def _expect(
         self,
-        uuid: str,
+        message: Message,
         hops: Sequence[str],
         deadline: float,
         on_complete: Callable[[replies.Parts], None],
@@ -286,7 +290,15 @@ class Questions:
         mute = frozenset(hop for hop in hops if hop in self._state.topology.names)
         mute = frozenset(hop for hop in mute if self._state.sightings.is_mute(hop))
         patience = time.monotonic() + MUTE_PATIENCE if mute else math.inf
-        fresh = self._pending.expect(uuid, hops, deadline, on_complete, mute, patience)
+        fresh = self._pending.expect(
+            message.uuid,
+            hops,
+            deadline,
+            on_complete,
+            mute,
+            patience,
+            isinstance(message, BroadcastMessage),
+        )
         if mute:
             self._clock.watch(patience)
         return fresh
@@ -356,7 +368,7 @@ class Questions:
     def _timeout(self, message: Message, cell_name: str) -> Failure:
         told = wire.source_extension(message)
         elapsed = ', %.1f seconds after it was asked' % (time.time() - told.sent_at) if told else ''
-        self._stats.count('answers_missing', operation=message.method_name)
+        self._stats.count('answers_missing', operation=counted_as(message.method_name))
         error = exceptions.CellTimeout(
             'Timeout waiting for response from cell %s to %s, message %s%s'
             % (cell_name, message.method_name, wire.bare_uuid(message.uuid), elapsed),
@@ -375,6 +387,17 @@ class Questions:
         )
         LOG.warning('%s', error)
         return remote_errors.failure_of(error)
+
+
+def _mute(message: Message, hop: str) -> Failure:
+    path = _path_of(message, hop)
+    return remote_errors.failure_of(
+        exceptions.CellTimeout(
+            'Timeout waiting for response from cell %s to %s, message %s: it is silent'
+            % (path, message.method_name, wire.bare_uuid(message.uuid)),
+            cell_name=path,
+        )
+    )
 
 
 def _path_of(message: Message, name: str) -> str:

@@ -38,8 +38,13 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, exceptions.WireError):
         text = str(error)
         return Failure(type(error).__name__, MODULE, text, (text,), error.kwargs)
-    module = type(error).__module__
-    return Failure(type(error).__name__, module, str(error), (str(error),))
+    text = first_line(error)
+    return Failure(type(error).__name__, type(error).__module__, text, (text,))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error; behind it those of databases show statements (X6)."""
+    return str(error).partition('\n')[0]
 
 
 def rebuild(name: str, text: str, kwargs: Any = None) -> Exception:

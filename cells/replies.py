@@ -27,6 +27,8 @@ class Pending:
 
     :ivar deadline: on the monotonic clock, in seconds.
     :ivar doubtful: neighbours that are not waited for after ``patience``.
+    :ivar next_door: whether the neighbours themselves must answer, as to a broadcast; nobody
+        behind one of them may do so in its place (X1).
     :ivar on_complete: called once, with what came, by whoever completes it.
     """
 
@@ -36,6 +38,7 @@ class Pending:
     on_complete: Callable[[Parts], None]
     doubtful: frozenset[str] = frozenset()
     patience: float = math.inf
+    next_door: bool = False
 
     def is_over(self, now: float) -> bool:
         """Tell whether nothing is waited for any more."""
@@ -68,29 +71,45 @@ class PendingReplies:
         on_complete: Callable[[Parts], None],
         doubtful: frozenset[str] = frozenset(),
         patience: float = math.inf,
+        next_door: bool = False,
     ) -> bool:
         """Wait for the answers of these neighbours; call before the question is sent.
 
         :param doubtful: those of them that are waited for until ``patience`` only.
+        :param next_door: see :class:`Pending`.
         :returns: False when the same question is pending already; then nothing is changed.
         """
         pending = Pending(
-            uuid, dict.fromkeys(neighbours), deadline, on_complete, doubtful, patience
+            uuid,
+            dict.fromkeys(neighbours),
+            deadline,
+            on_complete,
+            doubtful,
+            patience,
+            next_door,
         )
         with self._lock:
             return self._pending.setdefault(uuid, pending) is pending
 
     def put(
-        self, uuid: str, neighbour: str, responses: Iterable[Response], now: float = -math.inf
+        self,
+        uuid: str,
+        neighbour: str,
+        responses: Iterable[Response],
+        now: float = -math.inf,
+        passed_on: bool = False,
     ) -> bool:
         """Take the answer of a neighbour.
 
-        :returns: False when nobody waits for it: too late, a second copy, or from
-            a neighbour that was not asked.
+        :param passed_on: whether it is from a cell behind that neighbour.
+        :returns: False when nobody waits for it: too late, a second copy, from a
+            neighbour that was not asked, or from who may not answer for it.
         """
         with self._lock:
             pending = self._pending.get(uuid)
             if pending is None or pending.parts.get(neighbour, ()) is not None:
+                return False
+            if passed_on and pending.next_door:
                 return False
             pending.parts[neighbour] = tuple(responses)
             if not pending.is_over(now):

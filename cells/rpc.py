@@ -12,7 +12,7 @@ from oslo_messaging import opts as messaging_opts
 from oslo_messaging.rpc import dispatcher as rpc_dispatcher
 from oslo_versionedobjects import exception as versioned
 
-from cells import context, exceptions, rabbit
+from cells import context, exceptions, rabbit, remote_errors
 from cells.objects import base as objects_base
 from cells.objects import proxy
 from cells.stats import Stats
@@ -59,7 +59,7 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
     :raises ConfigurationError: the URL is not one. It is not shown: it holds a password.
     """
     try:
-        return oslo_messaging.get_rpc_transport(conf, url, allowed_remote_exmods=[])
+        transport = oslo_messaging.get_rpc_transport(conf, url, allowed_remote_exmods=[])
     except (
         oslo_messaging.InvalidTransportURL,
         oslo_messaging.DriverLoadFailure,
@@ -70,6 +70,8 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
             reason='transport_url is not valid (%s). It has the form '
             'rabbit://user:password@host:port/virtual_host' % type(error).__name__
         ) from None
+    rabbit.quote_credentials(transport)
+    return transport
 
 
 class Serializer(oslo_messaging.Serializer):
@@ -201,6 +203,9 @@ def served(method: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:  # noqa: BLE001 - where a result becomes a reply
             if not isinstance(error, exceptions.WireError):
                 LOG.exception('%s failed (request %s)', method.__name__, ctxt.request_id)
+                if '\n' in str(error):
+                    text = remote_errors.first_line(error)
+                    error = remote_errors.RemoteFailure(name=type(error).__name__, text=text)
             error.__cause__ = error.__context__ = None
             expected = rpc_dispatcher.ExpectedException()
             expected.exc_info = (type(error), error, None)

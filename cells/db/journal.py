@@ -22,6 +22,9 @@ PENDING: Final = 'pending'
 SENT: Final = 'sent'
 UNCONFIRMED: Final = 'unconfirmed'
 
+#: Of a statement with several rows: a database bounds its size.
+STATEMENT_CHARACTERS: Final = 1024 * 1024
+
 _IN = models.Inbox.__table__.c
 _OUT = models.Outbox.__table__.c
 
@@ -190,10 +193,14 @@ def purge(connection: sa.Connection, older_than: float, limit: int) -> int:
 
 def outbox_add(connection: sa.Connection, rows: Iterable[tuple[str, str, str, str]]) -> None:
     """Note changes for neighbours: tuples of uuid, neighbour, kind, envelope."""
-    statements.insert_new(
-        connection,
-        models.Outbox,
-        [
+    group: list[dict[str, Any]] = []
+    size = 0
+    for uuid, neighbour, kind, envelope in rows:
+        size += len(envelope)
+        if group and size > STATEMENT_CHARACTERS:
+            statements.insert_new(connection, models.Outbox, group)
+            group, size = [], len(envelope)
+        group.append(
             {
                 'uuid': uuid,
                 'neighbour': neighbour,
@@ -204,9 +211,8 @@ def outbox_add(connection: sa.Connection, rows: Iterable[tuple[str, str, str, st
                 'claimed_until': 0.0,
                 'created_at': engine.now(),
             }
-            for uuid, neighbour, kind, envelope in rows
-        ],
-    )
+        )
+    statements.insert_new(connection, models.Outbox, group)
 
 
 def outbox_claim(

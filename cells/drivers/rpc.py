@@ -177,6 +177,11 @@ class _Link:
             ) from None
         except exceptions.ConfigurationError as error:
             raise exceptions.NotSent(cell_name=self._name, reason=str(error)) from None
+        except ValueError:
+            # What it says would show a piece of the password.
+            raise exceptions.NotSent(
+                cell_name=self._name, reason='its transport_url cannot be used'
+            ) from None
 
     def _cast(self, outgoing: base.Outgoing) -> None:
         self._client(outgoing).cast(outgoing.ctxt, METHOD, message=outgoing.text)

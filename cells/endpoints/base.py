@@ -69,7 +69,7 @@ class Endpoint:
     ) -> list[messages.Response]:
         """Ask all cells on the operation's side and return the answers that came.
 
-        :raises WireError: a cell refused the arguments; or one is missing and
+        :raises WireError: no cell takes the arguments; or one is missing and
             ``partial_results`` is off.
         """
         responses = self._runner.broadcast(ctxt, operation, kwargs)
@@ -81,11 +81,16 @@ class Endpoint:
         operation: str,
         responses: Sequence[messages.Response],
     ) -> list[messages.Response]:
-        """Return the answers of a listing; the contract has no place for what is missing."""
+        """Return the answers of a listing; the contract has no place for what is missing.
+
+        What a single cell calls a fault of the caller does not cost the others their answers
+        (T3); it is one when no cell has an answer.
+        """
+        found = [response for response in responses if response.failure is None]
         for response in responses:
             if response.failure is None:
                 continue
-            if not self._partial_results or not _is_absence(response.failure):
+            if not self._partial_results or not (found or _is_absence(response.failure)):
                 raise remote_errors.exception_of(response.failure)
             LOG.warning(
                 '%s is without cell %s (request %s): %s',
@@ -94,7 +99,7 @@ class Endpoint:
                 ctxt.request_id,
                 response.failure.message,
             )
-        return [response for response in responses if response.failure is None]
+        return found
 
 
 def _is_absence(failure: messages.Failure) -> bool:

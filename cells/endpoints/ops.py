@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import oslo_messaging
 
-from cells import context, exceptions, paths, remote_errors, rpc, versions
+from cells import arguments, context, exceptions, paths, remote_errors, rpc, versions
 from cells.db import engine, rows
 from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync_requests
@@ -106,7 +106,7 @@ class OpsManager:
         return found
 
     def _check_ours(self, name: str) -> None:
-        if self._state.sighting(name).protocol == 0:
+        if name in self._state.topology.names and self._state.sighting(name).protocol == 0:
             raise exceptions.Invalid(
                 reason='cell %s is a plain nova-cells, which cannot be asked who it is' % name
             )
@@ -174,7 +174,7 @@ class OpsManager:
 
         :raises Invalid: the operation is not a listing.
         """
-        row = OPERATIONS.get(operation)
+        row = OPERATIONS.get(operation) if isinstance(operation, str) else None
         if row is None or not row.replies or Kind.BROADCAST not in row.kinds:
             listings = (
                 name
@@ -184,7 +184,7 @@ class OpsManager:
             raise exceptions.Invalid(
                 reason='%.60r is not a listing; there are %s' % (operation, ', '.join(listings))
             )
-        responses = self._runner.broadcast(ctxt, operation, args)
+        responses = self._runner.broadcast(ctxt, operation, arguments.mapping('args', args))
         return {
             'answers': [
                 {'cell': one.cell_name, 'value': one.value}

@@ -6,6 +6,7 @@ from typing import Any
 from cells import context, exceptions, neighbour_sources, rpc
 from cells.db import engine, neighbours, rows
 from cells.endpoints import base
+from cells.state import CellState
 
 
 class TopologyMethods(base.Endpoint):
@@ -41,7 +42,11 @@ class TopologyMethods(base.Endpoint):
 
         :raises CellNotFound: there is none of the name.
         """
-        cell = self._state.topology.get(cell_name) if isinstance(cell_name, str) else None
+        cell = self._known(cell_name)
+        if cell is None:
+            # Perhaps another worker has just made it.
+            self._state.refresh()
+            cell = self._known(cell_name)
         if cell is None:
             raise exceptions.CellNotFound(cell_name=cell_name)
         return {
@@ -92,6 +97,9 @@ class TopologyMethods(base.Endpoint):
             count = neighbours.cell_delete(database, str(cell_name))
         self._state.refresh()
         return count
+
+    def _known(self, cell_name: object) -> CellState | None:
+        return self._state.topology.get(cell_name) if isinstance(cell_name, str) else None
 
     def _check_editable(self) -> None:
         if not self._state.source.editable:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from cells import context, times
+from cells import arguments, context, times
 from cells.db import engine
 from cells.db import task_log as db_task_log
 
@@ -18,21 +18,21 @@ class TaskLogHandlers:
     def task_log_get_all(
         self,
         ctxt: context.RequestContext,
-        task_name: str,
+        task_name: object,
         period_beginning: object,
         period_ending: object,
-        host: str | None = None,
-        state: str | None = None,
+        host: object = None,
+        state: object = None,
     ) -> list[dict[str, Any]]:
         """Return the logs of a task over exactly this period.
 
-        :raises Invalid: the period is not made of times.
+        :raises Invalid: the period is not made of times, or something else no text.
         """
         return db_task_log.task_log_get_all(
             self._database,
-            task_name,
+            arguments.text('task_name', task_name),
             times.parse('period_beginning', period_beginning),
             times.parse('period_ending', period_ending),
-            host,
-            state,
+            None if host is None else arguments.text('host', host),
+            None if state is None else arguments.text('state', state),
         )

@@ -100,13 +100,18 @@ class AgentManager:
                 reason='no command for %s is set on host %s: [compute] power_commands'
                 % (action, self._host)
             )
-        if op_id is not None:
-            operation = arguments.text('op_id', op_id)
-            if not self._store.operation_begin(operation):
-                return self._store.operation_result(operation) or action
-        self._run(action, command)
-        if op_id is not None:
-            self._store.operation_end(operation, action)
+        if op_id is None:
+            self._run(action, command)
+            return action
+        operation = arguments.text('op_id', op_id)
+        if not self._store.operation_begin(operation):
+            return self._store.operation_result(operation) or action
+        try:
+            self._run(action, command)
+        except exceptions.Invalid:
+            self._store.operation_forget(operation)
+            raise
+        self._store.operation_end(operation, action)
         return action
 
     def _run(self, action: str, command: Sequence[str]) -> None:

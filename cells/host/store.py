@@ -152,6 +152,11 @@ class Store:
         with self._using() as connection:
             connection.execute('UPDATE operations SET result = ? WHERE id = ?', (result, operation))
 
+    def operation_forget(self, operation: str) -> None:
+        """Let an operation that failed be tried again."""
+        with self._using() as connection:
+            connection.execute('DELETE FROM operations WHERE id = ?', (operation,))
+
     def operation_result(self, operation: str) -> str | None:
         """Return what came of an operation, None when it has not come to an end."""
         with self._using() as connection:

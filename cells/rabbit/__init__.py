@@ -16,7 +16,13 @@ pins what it relies on, with kill -9.
 
 import kombu
 
-from cells.rabbit.client import OPTIONS_NOT_LISTED, OneCast, is_rabbit, warm_up
+from cells.rabbit.client import (
+    OPTIONS_NOT_LISTED,
+    OneCast,
+    is_rabbit,
+    quote_credentials,
+    warm_up,
+)
 from cells.rabbit.queues import listen
 from cells.rabbit.server import LateAckServer
 
@@ -27,5 +33,6 @@ __all__ = [
     'is_rabbit',
     'kombu',
     'listen',
+    'quote_credentials',
     'warm_up',
 ]

@@ -6,11 +6,13 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from urllib import parse
 
 from oslo_messaging._drivers import amqp as rpc_amqp
 from oslo_messaging._drivers import impl_rabbit
 from oslo_messaging._metrics import client as metrics_client
 from oslo_messaging._tracing import client as tracing_client
+from oslo_utils import netutils
 
 #: Options that oslo.messaging registers on its global ConfigOpts and reads from any: by group.
 OPTIONS_NOT_LISTED: Final = {
@@ -65,6 +67,37 @@ class OneCast:
 def is_rabbit(transport: Any) -> bool:
     """Tell whether a transport goes over RabbitMQ."""
     return isinstance(transport._driver, impl_rabbit.RabbitDriver)
+
+
+class _Connection(impl_rabbit.Connection):
+    """A connection whose user and password may have any sign in them (D12).
+
+    The library leaves a slash as it is, which ends the address of the broker.
+    """
+
+    def _transform_transport_url(
+        self,
+        url: Any,
+        host: Any,
+        default_username: str = '',
+        default_password: str = '',
+        default_hostname: str = '',
+    ) -> str:
+        transport = url.transport.replace('kombu+', '').replace('rabbit', 'amqp')
+        return '%s://%s:%s@%s:%s/%s' % (
+            transport,
+            parse.quote(host.username or default_username, safe=''),
+            parse.quote(host.password or default_password, safe=''),
+            netutils.escape_ipv6(host.hostname) or default_hostname,
+            host.port or 5672,
+            url.virtual_host or '',
+        )
+
+
+def quote_credentials(transport: Any) -> None:
+    """Have a transport connect with any user and password."""
+    if is_rabbit(transport):
+        transport._driver._connection_pool.connection_cls = _Connection
 
 
 def warm_up(transport: Any, timeout: float) -> bool:

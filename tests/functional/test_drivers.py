@@ -10,12 +10,15 @@ import queue
 import socket
 import threading
 import time
+from urllib.parse import quote
 
 import kombu
 import pytest
 from oslo_config import cfg
 
 from cells import cell, exceptions
+from cells import rabbit as cells_rabbit
+from cells import rpc as cells_rpc
 from cells.drivers import base, fake, rpc, settings
 from cells.operations import Kind
 from cells.state import CellState
@@ -935,3 +938,23 @@ def test_a_driver_that_there_is_not_is_refused_in_words_that_help(load, name, wo
 def test_the_fake_driver_needs_an_address(load):
     with pytest.raises(exceptions.ConfigurationError, match='transport_url'):
         load('fake', transport_url=None)
+
+
+@pytest.mark.parametrize('password', ['p/@:%w', 'a b&c?d#e', '%2F', 'größe/"\'\\;,'])
+def test_d12_any_password_and_five_brokers_connect(rabbit, password):
+    vhost, user = 'd12-%d' % abs(hash(password)), 'u/%s' % len(password)
+    rabbit.add_vhost(vhost)
+    with contextlib.suppress(Exception):
+        rabbit.ctl('delete_user', user)
+    rabbit.ctl('add_user', user, password)
+    rabbit.ctl('set_permissions', '-p', vhost, user, '.*', '.*', '.*')
+    one = '%s:%s@127.0.0.1:%d' % (quote(user, safe=''), quote(password, safe=''), rabbit.port)
+    url = 'rabbit://%s/%s' % (','.join([one] * 5), vhost)
+    conf = cfg.ConfigOpts()
+    cells_rpc.prepare(conf)
+    conf([], default_config_files=[])
+    transport = cells_rpc.get_transport(conf, url)
+    try:
+        assert cells_rabbit.warm_up(transport, 10)
+    finally:
+        transport.cleanup()

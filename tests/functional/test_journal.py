@@ -621,6 +621,28 @@ def test_changes_that_are_large_together_are_journaled(database):
     assert done(database) == {'u%d' % number: 1 for number in range(4)}
 
 
+def test_changes_that_are_small_and_large_at_a_time_are_journaled(database):
+    # MariaDB takes statements of 16 MiB, in which each quotation mark counts twice or more.
+    one = Running(database)
+    for number, length in enumerate((500_000, 3_900_000, 10)):
+        one.accept('u%d' % number, padding='"' * length)
+    one.journal.start()
+    try:
+        wait_for_end(database, 3, 20)
+    finally:
+        one.journal.stop()
+
+
+def test_a_large_change_goes_out_to_many_neighbours(database):
+    envelope = '"' * 1_000_000
+    patiently(
+        database,
+        statements.outbox_add,
+        [('u1', 'cell-%d' % number, 'broadcast', envelope) for number in range(20)],
+    )
+    assert statements.counts(database) == {'outbox.pending': 20}
+
+
 def test_a_change_that_was_begun_too_often_is_given_up(database, start):
     def on_perform(connection, change):
         raise AssertionError('it must not be tried once more')

@@ -202,6 +202,13 @@ def test_every_query_is_answered_through_the_client(tree, api, ops, ctxt):
 def test_neighbours_are_created_changed_and_deleted(tree, ctxt):
     leaf = tree.api('leaf')
     url = 'rabbit://u%40:p%2F%40%3Aw@h1:5672,u:p@h2:5673,u:p@h3/v%2Fhost'
+    try:
+        change_neighbours(leaf, ctxt, url)
+    finally:
+        leaf.cell_delete(ctxt, 'below')
+
+
+def change_neighbours(leaf, ctxt, url: str) -> None:
     row = leaf.cell_create(ctxt, {'name': 'below', 'transport_url': url, 'weight_offset': 2})
     assert row['transport_url'] == url
     assert (row['name'], row['is_parent'], row['deleted']) == ('below', False, 0)

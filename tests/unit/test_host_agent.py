@@ -6,13 +6,14 @@ import time
 
 import pytest
 from oslo_config import cfg
+from oslo_messaging.rpc import dispatcher
 
 from cells import conf as cells_conf
 from cells import context, exceptions, rpc
 from cells.compute import hosts
 from cells.db import compute_nodes, engine, migration, services
 from cells.endpoints import agents
-from cells.host import agent, resources
+from cells.host import agent, endpoint, resources, store
 from cells.stats import Stats
 from tests.unit.builders import eventually
 
@@ -253,3 +254,22 @@ def test_without_a_transport_a_host_is_unavailable():
     for ask in (found.call, found.cast):
         with pytest.raises(exceptions.ComputeServiceUnavailable, match='not connected'):
             ask(CTXT, 'h1', 'ping')
+
+
+def test_r3_a_command_that_failed_is_not_told_as_done_when_its_order_comes_again(workdir):
+    memory = store.Store(str(workdir))
+    memory.open()
+    manager = endpoint.AgentManager(
+        host='h1',
+        store=memory,
+        uptime=lambda: '',
+        power_commands={'reboot': ['false'], 'startup': ['true']},
+        on_change=lambda: None,
+    )
+    for _ in range(2):
+        with pytest.raises(dispatcher.ExpectedException) as caught:
+            manager.host_power_action(context.RequestContext(), action='reboot', op_id='o1')
+        assert 'ended with code 1' in str(caught.value.exc_info[1])
+        done = manager.host_power_action(context.RequestContext(), action='startup', op_id='o2')
+        assert done == 'startup'
+    memory.close()

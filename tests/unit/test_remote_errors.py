@@ -81,6 +81,12 @@ def test_x6_no_traceback_crosses():
     )
 
 
+def test_x6_of_an_error_of_a_database_the_statement_does_not_cross():
+    error = RuntimeError('no such column\n[SQL: SELECT secret FROM accounts]')
+    failure = remote_errors.failure_of(error)
+    assert failure == Failure('RuntimeError', 'builtins', 'no such column', ('no such column',))
+
+
 @hypothesis.given(builders.TEXT, builders.TEXT, builders.JSON)
 @hypothesis.example('CellNotFound', 'gone', {'message': 'other', 'cell_name': 'leaf'})
 @hypothesis.example('CellNotFound', 'gone', {'self': 'other'})

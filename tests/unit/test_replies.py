@@ -51,6 +51,17 @@ def test_an_answer_that_was_not_asked_for_is_dropped(pending, completed, uuid, n
     assert completed == [{'a': None, 'b': None}]
 
 
+def test_x1_who_stands_behind_a_neighbour_cannot_answer_for_it(pending):
+    found = []
+    pending.expect('q', ['a'], 10.0, found.append, next_door=True)
+    assert not pending.put('q', 'a', (), passed_on=True)
+    assert found == []
+    assert pending.put('q', 'a', A)
+    assert found == [{'a': A}]
+    pending.expect('r', ['a'], 10.0, found.append)
+    assert pending.put('r', 'a', B, passed_on=True)
+
+
 def test_an_answer_that_comes_late_is_dropped(pending, completed):
     pending.put('q', 'a', A)
     pending.give_up('q')

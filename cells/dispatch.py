@@ -193,8 +193,11 @@ class Dispatcher:
         try:
             value = self._primitive(self.reach_out(message))
         except BaseException:
-            with self._database.write() as connection:
-                db_journal.order_forget(connection, message.uuid)
+            try:
+                with self._database.write() as connection:
+                    db_journal.order_forget(connection, message.uuid)
+            except engine.ERRORS as error:
+                LOG.warning('Order %s stays as begun: %s', message.uuid, engine.brief(error))
             raise
         with self._database.write() as connection:
             db_journal.order_end(connection, message.uuid, wire.dumps(value))

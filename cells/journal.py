@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells import exceptions, operations
+from cells import exceptions, messages, operations
 from cells.db import engine
 from cells.db import journal as db_journal
 from cells.stats import Stats
@@ -38,6 +38,10 @@ CLAIM_SECONDS: Final = 30.0
 MOST_ATTEMPTS: Final = 8
 #: Seconds between two looks for work that another worker has left.
 POLL_SECONDS: Final = 1.0
+#: After so many failures a group is written one by one, if the database takes anything at all.
+MOST_ROUNDS: Final = 5
+#: Seconds until a change that it alone does not take is tried again.
+ASIDE_SECONDS: Final = 30.0
 #: Seconds to wait for a database that is away, at first and at most.
 SHORTEST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
@@ -134,6 +138,7 @@ class Journal:
         self._stats = stats
         self._stopped = threading.Event()
         self._arrivals: collections.deque[_Arrival] = collections.deque()
+        self._aside: collections.deque[tuple[float, _Arrival]] = collections.deque()
         self._arrived = threading.Condition(threading.Lock())
         self._work = threading.Condition(threading.Lock())
         self._threads: list[threading.Thread] = []
@@ -229,16 +234,64 @@ class Journal:
 
     def _write_loop(self) -> None:
         patience = Patience('Journal', self._stopped)
-        while True:
+        while not self._stopped.is_set():
             with self._arrived:
-                while not self._arrivals and not self._stopped.is_set():
-                    self._arrived.wait()
+                if not self._arrivals and not self._stopped.is_set():
+                    self._arrived.wait(ASIDE_SECONDS if self._aside else None)
                 group = self._next_group()
-            if not group:
+            try:
+                self._write_group(group, patience)
+                self._try_aside(patience)
+            except Exception:  # noqa: BLE001 - without this thread nothing is taken in
+                LOG.exception('The journal met what it does not know, going on')
+                self._stopped.wait(POLL_SECONDS)
+        while group := self._next_group():
+            if not self._write(group, patience):
                 return
-            while not self._write(group, patience):
-                if self._stopped.is_set():
-                    return
+
+    def _write_group(self, group: Sequence[_Arrival], patience: Patience) -> None:
+        rounds = 0
+        while group and not self._write(group, patience):
+            rounds += 1
+            if self._stopped.is_set():
+                return
+            if rounds >= MOST_ROUNDS and self._takes_others():
+                # One of them is what the database refuses; it must not keep the others out.
+                for one in group:
+                    if not self._write([one], patience):
+                        self._put_aside(one)
+                return
+
+    def _takes_others(self) -> bool:
+        """Tell whether the database takes a small change now, and leave none behind."""
+        probe = (messages.new_uuid(), 'probe', '')
+        try:
+            with self._database.write() as connection:
+                db_journal.inbox_accept(connection, [probe])
+                raise _UndoError
+        except _UndoError:
+            return True
+        except engine.ERRORS:
+            return False
+
+    def _put_aside(self, one: _Arrival) -> None:
+        # Its sender still has it: nothing is lost while it waits here.
+        LOG.error(
+            'Change %s (%s, %d characters) is not taken by the database, which takes others; it is '
+            'tried again every %d seconds',
+            one.uuid,
+            one.operation,
+            len(one.envelope),
+            ASIDE_SECONDS,
+        )
+        self._stats.count('journal_put_aside')
+        self._aside.append((time.monotonic() + ASIDE_SECONDS, one))
+
+    def _try_aside(self, patience: Patience) -> None:
+        while self._aside and self._aside[0][0] <= time.monotonic() and not self._stopped.is_set():
+            _, one = self._aside.popleft()
+            if not self._write([one], patience):
+                self._aside.append((time.monotonic() + ASIDE_SECONDS, one))
 
     def _next_group(self) -> list[_Arrival]:
         group: list[_Arrival] = []
@@ -275,8 +328,8 @@ class Journal:
             self._write_singly(group, error)
         else:
             for one in group:
-                one.on_commit()
-            self._on_accepted()
+                _told(one.on_commit)
+            _told(self._on_accepted)
         patience.succeeded()
         self._stats.count('journal_accepted', len(group))
         with self._work:
@@ -395,6 +448,18 @@ class Journal:
                 purged = 0
             if purged < PURGE_SIZE:
                 due = time.monotonic() + PURGE_INTERVAL
+
+
+class _UndoError(Exception):
+    """Raised to leave nothing of a transaction."""
+
+
+def _told(tell: Callable[[], None]) -> None:
+    """Tell somebody that changes are safe; what goes wrong there is not the journal's."""
+    try:
+        tell()
+    except Exception:  # noqa: BLE001 - the next are to be told all the same
+        LOG.exception('What was to follow on a journaled change failed')
 
 
 def _storable(text: str, longest: int = LONGEST_REASON) -> str:

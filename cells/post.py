@@ -303,11 +303,11 @@ def _encoded(responses: Sequence[Response], room: int) -> dict[str, Any]:
     """Return answers for the wire; one that does not fit must not cost the others (T3)."""
     try:
         encoded = wire.encode_responses(responses)
+        sizes = [_size(text) for text in encoded['responses']]
     except (TypeError, ValueError, RecursionError):
         encoded = wire.encode_responses([_sendable(response) for response in responses])
+        sizes = [_size(text) for text in encoded['responses']]
     texts: list[str] = encoded['responses']
-    # Within the envelope, which is JSON again, quotes are escaped.
-    sizes = [len(text.encode()) + text.count('"') + text.count('\\') for text in texts]
     for largest in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
         if sum(sizes) <= room:
             break
@@ -315,6 +315,11 @@ def _encoded(responses: Sequence[Response], room: int) -> dict[str, Any]:
         texts[largest] = wire.encode_responses([failed])['responses'][0]
         sizes[largest] = len(texts[largest]) * 2
     return encoded
+
+
+def _size(text: str) -> int:
+    # Within the envelope, which is JSON again, quotes are escaped.
+    return len(text.encode()) + text.count('"') + text.count('\\')
 
 
 def _too_large(cell_name: str, size: int, room: int) -> Response:
@@ -328,7 +333,7 @@ def _too_large(cell_name: str, size: int, room: int) -> Response:
 
 def _sendable(response: Response) -> Response:
     try:
-        wire.encode_responses([response])
+        _size(wire.encode_responses([response])['responses'][0])
     except (TypeError, ValueError, RecursionError) as error:
         LOG.exception('The answer of %s cannot be sent', response.cell_name)
         return Response(response.cell_name, failure=remote_errors.failure_of(error))

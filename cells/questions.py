@@ -118,10 +118,6 @@ class Questions:
                 own.append(self._answer(message))
 
         parts = self._ask(message, hops.send_to, meanwhile)
-        if parts is None:
-            meanwhile()
-            busy = Response(str(message.routing_path), failure=self._overload(message))
-            parts = dict.fromkeys(hops.send_to, (busy,))
         return [*self._merged(message, parts), *self._cut_off(message, hops), *own]
 
     def _ask(

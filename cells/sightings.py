@@ -238,8 +238,13 @@ class Sightings:
 
     def _take_reports(self, name: str, seen: Sighting, row: Mapping[str, Any]) -> None:
         for what in REPORTED:
-            if row[what] is not None and what not in self._unsaved_reports.get(name, ()):
+            if what in self._unsaved_reports.get(name, ()):
+                continue
+            if row[what] is not None:
                 setattr(seen, what, json.loads(row[what]))
+            elif getattr(seen, what):
+                # Its row was made anew: the others, and we after a restart, are to know it too.
+                self._unsaved_reports.setdefault(name, {})[what] = getattr(seen, what)
 
     def _save(self) -> None:
         with self._lock:

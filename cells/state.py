@@ -228,11 +228,11 @@ class CellStateManager:
                 ', '.join(found.children) or 'none',
             )
             self.topology = found
-        self.sightings.forget(found.names)
-        for name in found.names:
-            self.sightings.get(name)
-        for listener in self._listeners:
-            listener(found)
+            self.sightings.forget(found.names)
+            for name in found.names:
+                self.sightings.get(name)
+            for listener in self._listeners:
+                listener(found)
 
     def _exchange(self) -> None:
         self.sightings.exchange(self._versions)

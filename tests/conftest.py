@@ -21,3 +21,17 @@ def open_directory() -> pathlib.Path:
     directory = pathlib.Path(tempfile.mkdtemp(prefix='cells-test-'))
     directory.chmod(0o755)
     return directory
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Leave out half characters, which cannot be passed on from one process to another."""
+    report = yield
+    report.sections = [(name, _whole(text)) for name, text in report.sections]
+    if report.longrepr is not None and _whole(str(report.longrepr)) != str(report.longrepr):
+        report.longrepr = _whole(str(report.longrepr))
+    return report
+
+
+def _whole(text: str) -> str:
+    return text.encode('utf-8', 'replace').decode()

@@ -20,7 +20,7 @@ SEND_RETRIES: Final = 2
 #: How long a cast is repeated that no queue takes, as while an agent starts.
 UNROUTABLE_SECONDS: Final = 5
 #: How many calls may wait for one host.
-WAITING_PER_HOST: Final = 2
+WAITING_PER_HOST: Final = 4
 
 
 class HostClient:

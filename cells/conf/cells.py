@@ -113,7 +113,8 @@ OWN_OPTS = [
     cfg.BoolOpt(
         'allow_multiple_parents',
         default=False,
-        help='Let this cell have several parents.',
+        help='Let this cell have several parents. A change is still carried out once; a listing '
+        'from above may show this cell once for each way to it when it has several workers.',
     ),
     cfg.StrOpt(
         'queue_type',

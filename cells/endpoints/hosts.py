@@ -5,6 +5,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from oslo_versionedobjects import exception as versioned
+
 from cells import context, exceptions, messages, paths, rpc
 from cells.endpoints import base
 from cells.handlers import hosts as host_handlers
@@ -126,8 +128,21 @@ class HostMethods(base.Endpoint):
             proxy.add_cell(one, cls, response.cell_name)
             for response in sorted(found, key=lambda response: response.cell_name)
             for one in _items(response.value)
-            if objects_base.is_envelope(one)
+            if self._readable(one, operation, response.cell_name)
         ]
+
+    @staticmethod
+    def _readable(one: Any, operation: str, cell_name: str) -> bool:
+        """Tell whether a client can make an object of it; one that it cannot costs no other."""
+        reason = 'it is none'
+        if objects_base.is_envelope(one):
+            try:
+                objects_base.from_primitive(one)
+                return True
+            except versioned.VersionedObjectsException as error:
+                reason = str(error)
+        LOG.warning('%s leaves an object of cell %s out: %s', operation, cell_name, reason)
+        return False
 
     @rpc.served
     def task_log_get_all(

@@ -30,8 +30,12 @@ class InstanceMethods(base.Endpoint):
         deleted: bool,
     ) -> None:
         """Order all cells below to send the state of their instances up again."""
+        if project_id is not None:
+            arguments.text('project_id', project_id)
         if updated_since is not None:
             times.parse('updated_since', updated_since)
+        if not isinstance(deleted, bool):
+            raise exceptions.Invalid(reason='deleted is %.60r, not true or false' % (deleted,))
         self._runner.change(
             ctxt,
             'sync_instances',

@@ -11,9 +11,10 @@ import uuid
 
 import pytest
 import sqlalchemy as sa
+from oslo_db import exception as db_exc
 
 from cells import exceptions, journal
-from cells.db import engine, models, sync_requests
+from cells.db import engine, migration, models, sync_requests
 from cells.db import journal as statements
 from cells.stats import Stats
 from tests import deploy
@@ -782,3 +783,43 @@ def test_changes_outlast_a_database_that_is_away_with_one_warning_for_each_threa
     calm = [record for record in caplog.records if record.levelno == logging.INFO]
     back = [record for record in calm if 'the database' in record.getMessage()]
     assert len(back) == len(loud)
+
+
+def test_a_change_that_alone_is_refused_keeps_no_other_out(workdir, monkeypatch, caplog):
+    """As MariaDB refuses one that is larger than a packet: the error looks like an outage."""
+    database = engine.Database('sqlite:///%s' % (workdir / 'cells.sqlite'))
+    migration.sync(database)
+    write = statements.inbox_accept
+    poison = ['poison']
+
+    def accept(connection, rows):
+        if any(uuid in poison for uuid, _, _ in rows):
+            raise db_exc.DBConnectionError('packet too large')
+        write(connection, rows)
+
+    monkeypatch.setattr(statements, 'inbox_accept', accept)
+    monkeypatch.setattr(journal, 'ASIDE_SECONDS', 0.5)
+    monkeypatch.setattr(journal, 'LONGEST_PAUSE', 0.1)
+    taken = []
+    one = journal.Journal(
+        database=database,
+        worker='w',
+        perform=lambda connection, envelope: None,
+        reach_out=lambda operation, envelope: None,
+        on_accepted=lambda: None,
+        on_performed=lambda: None,
+        stats=Stats(),
+    )
+    one.start()
+    try:
+        for uuid in ('a', 'poison', 'b'):
+            one.accept(uuid, 'x', '{}', lambda uuid=uuid: taken.append(uuid), taken.append)
+        deploy.wait_until(lambda: sorted(taken) == ['a', 'b'], 10, 'the others are taken')
+        one.accept('c', 'x', '{}', lambda: taken.append('c'), taken.append)
+        deploy.wait_until(lambda: 'c' in taken, 5, 'and what comes later')
+        assert 'Change poison (x, 2 characters) is not taken by the database' in caplog.text
+        poison.clear()
+        deploy.wait_until(lambda: 'poison' in taken, 5, 'it is tried again')
+    finally:
+        one.stop()
+        database.dispose()

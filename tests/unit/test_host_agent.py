@@ -228,7 +228,8 @@ def test_what_an_agent_refuses_comes_back_as_what_it_is(cell):
         cell.hosts.call(CTXT, 'h1', 'host_power_action', action='reboot')
 
 
-def test_few_wait_for_one_host_and_not_all_for_hosts(cell):
+def test_few_wait_for_one_host_and_not_all_for_hosts(cell, monkeypatch):
+    monkeypatch.setattr('cells.compute.hosts.WAITING_PER_HOST', 2)
     results = []
 
     def ask(host):

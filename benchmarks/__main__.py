@@ -191,7 +191,7 @@ ASKED = [
             'ours broadcast %d' % width,
             'skeleton broadcast %d' % width,
             'p50',
-            None,
+            1.3 if width == 32 else None,
         )
         for width in WIDTHS
     ),

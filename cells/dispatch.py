@@ -14,7 +14,6 @@ Nothing else can be called by a message: the names are checked against the table
 
 import inspect
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -90,7 +89,6 @@ class Dispatcher:
         self._stats = stats
         self._signatures = {name: inspect.signature(one) for name, one in handlers.items()}
         self._database_away = False
-        self._lock = threading.Lock()
 
     def answer(self, message: Message) -> Response:
         """Carry a question, or an order that wants an answer, out and return what came of it."""

@@ -1,9 +1,16 @@
 """Whether a daemon could ever start: what its workers tell their master."""
 
+import logging
 import mmap
 import os
 import signal
-from typing import Final
+import threading
+from typing import Final, NoReturn
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds until a worker whose configuration turned out not to work is replaced.
+RETRY_SECONDS: Final = 10.0
 
 
 class Outcome:
@@ -30,6 +37,17 @@ class Outcome:
         self._page[:1] = self._FAILED
         os.kill(self._master, signal.SIGTERM)
         return True
+
+    def refuse(self, what: str, reason: str, stopped: threading.Event) -> NoReturn:
+        """End this worker, whose configuration turned out not to work.
+
+        With it ends the daemon if none has ever served. Otherwise the others serve with what
+        they read earlier; the master starts this one again, and should not do so all the time.
+        """
+        LOG.error('%s cannot start: %s', what, reason)
+        if not self.give_up():
+            stopped.wait(RETRY_SECONDS)
+        raise SystemExit(1)
 
     @property
     def failed(self) -> bool:

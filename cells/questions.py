@@ -338,6 +338,20 @@ class Questions:
 
     def _answer(self, message: Message) -> Response:
         row = OPERATIONS[message.method_name]
+        late = -self.time_left(message)
+        if late > deadlines.GRACE:  # it has waited for a thread too long (R4)
+            self._stats.count('questions_late')
+            error = exceptions.CellTimeout(
+                '%s %s waited in %s until %.1f seconds after its asker had stopped waiting'
+                % (
+                    message.method_name,
+                    wire.bare_uuid(message.uuid),
+                    message.routing_path,
+                    late,
+                ),
+                cell_name=str(message.routing_path),
+            )
+            return Response(str(message.routing_path), failure=remote_errors.failure_of(error))
         if row.at_top and not self._state.topology.is_top:
             return Response(str(message.routing_path), None)
         return self._dispatcher.answer(message)

@@ -1,6 +1,5 @@
 """The life of a worker process under oslo.service."""
 
-import logging
 import threading
 from typing import Final
 
@@ -9,12 +8,8 @@ from oslo_service import service
 
 from cells import cell, exceptions, outcome, slots
 
-LOG = logging.getLogger(__name__)
-
 #: Seconds between two reports that a worker lives.
 REPORT_SECONDS: Final = 10.0
-#: Seconds until a worker whose configuration turned out not to work is replaced.
-RETRY_SECONDS: Final = 10.0
 
 
 class CellsService(service.ServiceBase):
@@ -43,13 +38,7 @@ class CellsService(service.ServiceBase):
             self._reporter.start()
             self._outcome.served()
             return
-        LOG.error('A worker of nova-cells cannot start: %s', reason)
-        if self._outcome.give_up():
-            raise SystemExit(1)
-        # The others serve with what they read earlier. The master starts this one again; it
-        # should not do so all the time.
-        self._stopped.wait(RETRY_SECONDS)
-        raise SystemExit(1)
+        self._outcome.refuse('A worker of nova-cells', reason, self._stopped)
 
     def stop(self, graceful: bool = True) -> None:
         """Drain and end."""

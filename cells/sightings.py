@@ -28,6 +28,8 @@ PLAIN_AFTER: Final = 3
 #: Seconds between two pings to a neighbour of our kind; three that it misses make it mute.
 PING_SECONDS: Final = 5.0
 MUTE_SECONDS: Final = 3 * PING_SECONDS + 2
+#: Seconds until a neighbour that was never heard of is worth a warning.
+UNHEARD_SECONDS: Final = 30.0
 #: A clock that is off by more is worth an alarm.
 OFFSET_ALARM: Final = 1.0
 
@@ -91,6 +93,7 @@ class Sightings:
         self._unsaved_reports: dict[str, dict[str, Any]] = {}
         self._versions: dict[str, int] = {}
         self._mute: set[str] = set()
+        self._complained: set[str] = set()
         self._listeners: list[Callable[[str], None]] = []
         self._looked = time.monotonic()
 
@@ -191,12 +194,33 @@ class Sightings:
             LOG.info('Cell %s is not mute any more', name)
         return mute
 
+    def complain(self) -> None:
+        """Say once of each neighbour that nothing ever came from it."""
+        now = time.monotonic()
+        with self._lock:
+            unheard = [
+                name
+                for name, seen in self._sightings.items()
+                if not seen.last_seen
+                and now - seen.heard > UNHEARD_SECONDS
+                and name not in self._complained
+            ]
+            self._complained.update(unheard)
+        for name in unheard:
+            LOG.warning(
+                'Nothing has ever come from cell %s. If it is not a nova-cells that has nothing to '
+                'say, it is down, or does not know this cell, or refuses it because it knows '
+                'another cell of this name',
+                name,
+            )
+
     def forget(self, keep: frozenset[str]) -> None:
         """Drop what is known of all but these neighbours."""
         with self._lock:
             for name in self._sightings.keys() - keep:
                 del self._sightings[name]
                 self._mute.discard(name)
+                self._complained.discard(name)
                 self._unsaved.discard(name)
                 self._unsaved_reports.pop(name, None)
             # One that comes back is to have its reports again.

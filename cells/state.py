@@ -288,6 +288,7 @@ class CellStateManager:
                     if not self._guarded(self._exchange):
                         self.sightings.blind()
                     self.mute()  # so that what waits hears of it
+                    self.sightings.complain()
                 seen = dict(news)
                 for watcher in self._watchers:
                     watcher(news)

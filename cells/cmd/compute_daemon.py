@@ -1,8 +1,7 @@
 """What nova-cells-compute does once the kind of concurrency is settled."""
 
-import logging
 import threading
-from typing import IO, Final
+from typing import IO
 
 from oslo_config import cfg
 from oslo_log import log
@@ -13,11 +12,6 @@ from cells import exceptions, rpc
 from cells import outcome as outcomes
 from cells.cmd import launch
 from cells.host import agent
-
-LOG = logging.getLogger(__name__)
-
-#: Seconds until an agent that could not start is started again.
-RETRY_SECONDS: Final = 10.0
 
 
 def read_conf(args: list[str] | None = None) -> cfg.ConfigOpts:
@@ -73,12 +67,7 @@ class AgentService(oslo_service.ServiceBase):
             self._agent = found
             self._outcome.served()
             return
-        LOG.error('nova-cells-compute cannot start: %s', reason)
-        if self._outcome.give_up():
-            raise SystemExit(1)
-        # The master starts another one; it should not do so all the time.
-        self._stopped.wait(RETRY_SECONDS)
-        raise SystemExit(1)
+        self._outcome.refuse('nova-cells-compute', reason, self._stopped)
 
     def stop(self, graceful: bool = True) -> None:
         """Finish what is under way and end."""

@@ -103,7 +103,7 @@ def _check_instance(
 
 
 def _no_arguments() -> None:
-    pass
+    """Stand for what takes nothing beside the instance."""
 
 
 def _lock(connection: sa.Connection, ctxt: context.RequestContext, instance: Instance) -> None:

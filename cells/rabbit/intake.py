@@ -3,6 +3,7 @@
 import collections
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -33,11 +34,19 @@ class Incoming(amqpdriver.AMQPIncomingMessage):
 
     :ivar unique_id: the same when a client published the message twice.
     :ivar deliveries: how often it was delivered before and not settled, as quorum queues know.
+    :ivar crowded: whether it was settled only when its turn came.
+    :ivar expires: on the monotonic clock, when its sender stops to wait; None when not known.
     :ivar over: whether the handler has ended, so that no heartbeat is to say otherwise.
     """
 
     over = False
     deliveries = 0
+    crowded = False
+    expires: float | None = None
+
+    def is_late(self) -> bool:
+        """Tell whether its sender has stopped to wait for an answer since it came."""
+        return self.expires is not None and time.monotonic() > self.expires
 
     def heartbeat(self) -> None:
         """Tell the caller that its call is being worked at.
@@ -51,6 +60,12 @@ class Incoming(amqpdriver.AMQPIncomingMessage):
     def settle(self) -> None:
         """Let the broker forget the message. Any thread, any number of times."""
         self.listener.settle(self)
+
+
+def _expiry(raw: Any) -> float | None:
+    """Return when a message is worth nothing any more: what a call's timeout makes of it."""
+    milliseconds = str(raw.properties.get('expiration') or '')
+    return time.monotonic() + int(milliseconds) / 1000 if milliseconds.isdecimal() else None
 
 
 def _earlier_deliveries(raw: Any) -> int:
@@ -134,6 +149,7 @@ class LateAckListener(driver_base.Listener):
         )
         incoming.delivery = body.raw
         incoming.deliveries = _earlier_deliveries(body.raw)
+        incoming.expires = _expiry(body.raw)
         self._unsettled += 1
         assert self.on_incoming_callback is not None
         self.on_incoming_callback([incoming])

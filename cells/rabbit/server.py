@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -62,6 +63,8 @@ class LateAckServer(rpc_server.RPCServer):
         self._on_dead = on_dead
         self._max_bytes = max_bytes
         self._stats = stats
+        self._lock = threading.Lock()
+        self._queued = 0
 
     def _create_listener(self) -> driver_base.Listener:
         return listen(
@@ -75,9 +78,15 @@ class LateAckServer(rpc_server.RPCServer):
         )
 
     def _on_incoming(self, incoming: list[Any]) -> None:
-        super()._on_incoming(incoming)
         message = incoming[0]
+        crowded = False
         if isinstance(message, Incoming) and message.orig_msg_id:
+            with self._lock:
+                self._queued += 1
+                # Calls that wait for a thread are held by the broker, not by this process.
+                crowded = message.crowded = self._queued > self._prefetch
+        super()._on_incoming(incoming)
+        if isinstance(message, Incoming) and message.orig_msg_id and not crowded:
             message.settle()
 
     def _process_incoming(self, incoming: list[Any]) -> None:
@@ -95,6 +104,15 @@ class LateAckServer(rpc_server.RPCServer):
             self._cast(message)
 
     def _call(self, message: Incoming) -> None:
+        with self._lock:
+            self._queued -= 1
+        if message.crowded:
+            message.settle()
+        if message.is_late():
+            method = message.message.get('method')
+            LOG.warning('A call of %.40r waited for a thread until nobody waited for it', method)
+            self._stats.count('calls_late')
+            return
         result = failure = refusal = None
         try:
             result = self.dispatcher.dispatch(message)

@@ -1,12 +1,16 @@
 """A message that is delivered again and again, as one that kills its reader is."""
 
+import threading
 import time
 
 import kombu
+import oslo_messaging
 import pytest
+from oslo_config import cfg
 
-from cells import messaging
+from cells import messaging, rpc
 from cells.db import journal as db_journal
+from cells.stats import Stats
 from tests import deploy, fake_cells
 
 
@@ -91,3 +95,60 @@ def take(url: str) -> bool:
         found = connection.channel().basic_get('cells')
     time.sleep(0.1)
     return found is not None
+
+
+class Slow:
+    """An endpoint that takes its time."""
+
+    def __init__(self) -> None:
+        self.done = []
+
+    @rpc.served
+    def slow(self, ctxt, number):
+        time.sleep(0.5)
+        self.done.append(number)
+
+
+def test_r4_a_call_that_waited_for_a_thread_too_long_is_not_carried_out(rabbit):
+    rabbit.add_vhost('late')
+    conf = cfg.ConfigOpts()
+    rpc.prepare(conf)
+    conf([], default_config_files=[])
+    transport = rpc.get_transport(conf, rabbit.url('late'))
+    endpoint, stats = Slow(), Stats()
+    server = rpc.get_server(
+        transport,
+        'late',
+        'h',
+        [endpoint],
+        prefetch=2,
+        queue_type='quorum',
+        worker='h.0',
+        stats=stats,
+    )
+    server.start(override_pool_size=1)
+    client = rpc.get_client(transport, 'late', timeout=1.2, retry=1)
+    outcomes = []
+
+    def ask(number: int) -> None:
+        try:
+            client.call(deploy.admin(), 'slow', number=number)
+        except oslo_messaging.MessagingTimeout:
+            outcomes.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    time.sleep(3)
+    # One after the other, half a second each: whoever came after 1.2 s came too late.
+    assert 1 <= len(endpoint.done) <= 4
+    assert len(outcomes) >= 8
+    [queue] = [one for one in rabbit.list_queues('late') if one['name'] == 'late']
+    assert queue['messages'] == 0
+    ask(99)
+    assert endpoint.done[-1] == 99
+    server.stop()
+    server.wait()
+    transport.cleanup()

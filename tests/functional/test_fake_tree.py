@@ -2,12 +2,13 @@
 
 import concurrent.futures
 import json
+import time
 
 import pytest
 import sqlalchemy as sa
 
 from cells import capacity, context, exceptions
-from cells.db import host_reports, models
+from cells.db import host_reports, models, services
 from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync
 from cells.drivers import fake
@@ -257,3 +258,25 @@ def test_d4_room_for_a_flavor_that_no_cell_knows_is_still_known(tree):
     assert found['ram_free']['units_by_mb'] == {}  # no flavor anywhere
     assert capacity.hosts_for(found['free'], 16384, 100, 2) == (1, 1)
     assert capacity.hosts_for(found['free'], 131072, 100, 2) == (0, 0)
+
+
+def test_r4_an_order_that_waited_for_a_thread_too_long_is_not_carried_out(workdir):
+    parents = {'top': None, 'left': 'top'}
+    with fake_cells.FakeTree(workdir, parents, call_timeout=1, handler_threads=1).running() as tree:
+        left, ctxt = tree['left'], deploy.admin()
+        services.service_report(left.database, 'h', 'nova-compute', 'compute')
+        dispatcher = left.runner._questions._dispatcher
+        plain = dispatcher._handlers['compute_node_stats']
+        dispatcher._handlers['compute_node_stats'] = lambda ctxt: time.sleep(3.5) or plain(ctxt)
+        api = tree.api('top')
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(api.compute_node_stats, ctxt)
+            time.sleep(0.3)
+            with pytest.raises(exceptions.CellTimeout):
+                api.service_update(ctxt, 'top!left@h', 'nova-compute', {'disabled': True})
+        deploy.wait_until(lambda: left.stats.get('questions_late') == 1, 6, 'its turn came')
+        [row] = services.service_get_all(left.database, disabled=True) or [None]
+        assert row is None
+        dispatcher._handlers['compute_node_stats'] = plain
+        api.service_update(ctxt, 'top!left@h', 'nova-compute', {'disabled': True})
+        assert len(services.service_get_all(left.database, disabled=True)) == 1

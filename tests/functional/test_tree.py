@@ -284,6 +284,19 @@ def test_a_restarted_broker_is_got_over(tree, api, ops, ctxt, rabbit):
     rabbit.settle()
     rabbit.restart()
     wait_whole(api, ops, ctxt, 90)
+
+    def agent_answers() -> bool:
+        with contextlib.suppress(exceptions.WireError):
+            return 'up' in api.get_host_uptime(ctxt, HOST)
+        return False
+
+    deploy.wait_until(agent_answers, 60, 'the agent serves again')
+    seen = api.service_get_by_compute_host(ctxt, HOST).report_count
+    deploy.wait_until(
+        lambda: api.service_get_by_compute_host(ctxt, HOST).report_count > seen,
+        30,
+        'the agent reports again',
+    )
     assert not any(deployed.ended() for deployed in tree.cells.values())
 
 

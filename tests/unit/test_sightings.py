@@ -404,3 +404,20 @@ def test_threads_may_use_it_at_the_same_time(worker, database):
     for thread in threads:
         thread.join(10)
     assert errors == []
+
+
+def test_r13_a_neighbour_that_never_says_anything_is_complained_of_once(
+    worker, caplog, monkeypatch
+):
+    monkeypatch.setattr(sightings, 'UNHEARD_SECONDS', -1.0)
+    worker.get('silent')
+    worker.saw('talker', 1)
+    worker.complain()
+    worker.complain()
+    assert caplog.text.count('Nothing has ever come from cell silent') == 1
+    assert 'another cell of this name' in caplog.text
+    assert 'talker' not in caplog.text
+    worker.forget(frozenset())
+    worker.get('silent')
+    worker.complain()
+    assert caplog.text.count('Nothing has ever come from cell silent') == 2

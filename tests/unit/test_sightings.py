@@ -410,14 +410,15 @@ def test_r13_a_neighbour_that_never_says_anything_is_complained_of_once(
     worker, caplog, monkeypatch
 ):
     monkeypatch.setattr(sightings, 'UNHEARD_SECONDS', -1.0)
-    worker.get('silent')
-    worker.saw('talker', 1)
-    worker.complain()
-    worker.complain()
+    one = worker()
+    one.get('silent')
+    one.saw('talker', 1)
+    one.complain()
+    one.complain()
     assert caplog.text.count('Nothing has ever come from cell silent') == 1
     assert 'another cell of this name' in caplog.text
     assert 'talker' not in caplog.text
-    worker.forget(frozenset())
-    worker.get('silent')
-    worker.complain()
+    one.forget(frozenset())
+    one.get('silent')
+    one.complain()
     assert caplog.text.count('Nothing has ever come from cell silent') == 2

@@ -9,9 +9,12 @@ Four forms, by the row of the operation:
 - a change that acts outside of the database: ``handler(ctxt, message, **kwargs)``, before
   that transaction; what it reaches knows repetitions by the uuid of the message.
 
+A change may return :class:`Later` for the part of its answer that takes time.
+
 Nothing else can be called by a message: the names are checked against the table at start.
 """
 
+import dataclasses
 import inspect
 import logging
 import time
@@ -35,10 +38,22 @@ LOG = logging.getLogger(__name__)
 COPY_PAUSE: Final = 0.05
 #: Seconds that a copy waits for it.
 COPY_SECONDS: Final = 10.0
+#: Stands for the answer that another copy of an order gets.
+_KEPT: Final = object()
 #: How often a transaction is done again that was in the way of another.
 MOST_DEADLOCKS: Final = 5
 
 Handler = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Later:
+    """What a change does once it is committed, if an answer to it is waited for.
+
+    :ivar answer: called outside of any transaction; returns the answer, or raises what it is.
+    """
+
+    answer: Callable[[], Any]
 
 
 def check_handlers(handlers: Mapping[str, Any]) -> None:
@@ -70,6 +85,7 @@ class Dispatcher:
     :param handlers: by name of the operation.
     :param own_name: of this cell, for errors.
     :param object_release: at whose versions objects leave this cell.
+    :param on_change: called after the commit of an order.
     """
 
     def __init__(
@@ -80,6 +96,7 @@ class Dispatcher:
         own_name: str,
         object_release: str,
         stats: Stats,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         check_handlers(handlers)
         self._handlers = handlers
@@ -87,6 +104,7 @@ class Dispatcher:
         self._own_name = own_name
         self._object_release = object_release
         self._stats = stats
+        self._on_change = on_change
         self._signatures = {name: inspect.signature(one) for name, one in handlers.items()}
         self._database_away = False
 
@@ -148,7 +166,7 @@ class Dispatcher:
             elif row.external:
                 value = self._reach_out_once(message)
             else:
-                value = _undisturbed(lambda: self._change_once(message))
+                value = self._ordered(message)
         except engine.ERRORS as error:
             if not engine.is_transient(error):
                 raise
@@ -177,11 +195,31 @@ class Dispatcher:
 
     def _change_once(self, message: Message) -> Any:
         with self._database.write() as connection:
-            if db_journal.order_begin(connection, message.uuid, message.method_name):
-                value = self._primitive(self.change(connection, message))
+            if not db_journal.order_begin(connection, message.uuid, message.method_name):
+                return _KEPT
+            value = self.change(connection, message)
+            if not isinstance(value, Later):
+                value = self._primitive(value)
                 db_journal.order_end(connection, message.uuid, wire.dumps(value))
-                return value
-        return self._kept(message)
+            return value
+
+    def _ordered(self, message: Message) -> Any:
+        value = _undisturbed(lambda: self._change_once(message))
+        if value is _KEPT:
+            return self._kept(message)
+        self._on_change()
+        if not isinstance(value, Later):
+            return value
+        try:
+            value = self._primitive(value.answer())
+        except exceptions.WireError:
+            # What was committed is so; only who asks again must not be told that it goes on.
+            with self._database.write() as connection:
+                db_journal.order_forget(connection, message.uuid)
+            raise
+        with self._database.write() as connection:
+            db_journal.order_end(connection, message.uuid, wire.dumps(value))
+        return value
 
     def _reach_out_once(self, message: Message) -> Any:
         with self._database.write() as connection:

@@ -116,15 +116,22 @@ def fault(url: str) -> str | None:
     return None
 
 
+def replicates(connection: sa.Connection) -> bool:
+    """Tell whether what happens to instances is noted for the cells above."""
+    return bool(connection.get_execution_options().get('cells_replicates'))
+
+
 class Database:
     """One database.
 
     :param url: an SQLAlchemy URL.
     :param pool_size: connections kept open; as many again may come for a while.
+    :param replicates: whether what happens to instances is noted for the cells above.
     """
 
-    def __init__(self, url: str, pool_size: int = 10) -> None:
+    def __init__(self, url: str, pool_size: int = 10, replicates: bool = False) -> None:
         self.url = url
+        self._replicates = replicates
         self._pool_size = pool_size
         # SQLite waits for another writer inside of C: under eventlet that would stop the
         # very thread that it waits for.
@@ -141,6 +148,7 @@ class Database:
                 if self.url.startswith('sqlite')
                 else _server(self.url, self._pool_size)
             )
+            engine.update_execution_options(cells_replicates=self._replicates)
             self._reader = (
                 engine.execution_options(cells_read=True)
                 if engine.dialect.name == 'sqlite'

@@ -4,15 +4,21 @@ Answers are in the plain form of the contract. An action that came up from a cel
 below shows the id that it has there; its steps are known there, not here.
 """
 
+import datetime
 from collections.abc import Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells.db import engine, models, rows, statements
+from cells import messages
+from cells.db import dirty, engine, models, rows, statements
 
 _ACTIONS: Final = models.InstanceAction.__table__.c
 _EVENTS: Final = models.InstanceActionEvent.__table__.c
+
+
+SUCCESS: Final = 'Success'
+ERROR: Final = 'Error'
 
 
 def action_create(connection: sa.Connection, values: Mapping[str, Any]) -> int:
@@ -20,12 +26,94 @@ def action_create(connection: sa.Connection, values: Mapping[str, Any]) -> int:
 
     :param values: by column; ``remote_id`` for one of a cell below.
     """
-    return _insert(connection, models.InstanceAction, values)
+    uuid = values.get('uuid') or messages.new_uuid()
+    made = _insert(connection, models.InstanceAction, {**values, 'uuid': uuid})
+    dirty.mark_row(connection, values['instance_uuid'], dirty.ACTION, uuid)
+    return made
 
 
 def event_create(connection: sa.Connection, values: Mapping[str, Any]) -> int:
     """Write a new step of an action and return its id."""
-    return _insert(connection, models.InstanceActionEvent, values)
+    uuid = values.get('uuid') or messages.new_uuid()
+    made = _insert(connection, models.InstanceActionEvent, {**values, 'uuid': uuid})
+    owner = connection.execute(
+        sa.select(_ACTIONS.instance_uuid).where(_ACTIONS.id == values['action_id'])
+    ).scalar()
+    if owner is not None:
+        dirty.mark_row(connection, owner, dirty.EVENT, uuid)
+    return made
+
+
+def action_find(connection: sa.Connection, uuid: str) -> dict[str, Any] | None:
+    """Return an action by its uuid, values by column, or None."""
+    query = sa.select(*_ACTIONS).where(_ACTIONS.uuid == uuid)
+    found = connection.execute(query).mappings().first()
+    return None if found is None else dict(found)
+
+
+def action_by_request(
+    connection: sa.Connection, instance_uuid: str, request_id: str | None
+) -> dict[str, Any] | None:
+    """Return the newest action that a request ordered for an instance, or None."""
+    query = (
+        sa.select(*_ACTIONS)
+        .where(
+            _ACTIONS.instance_uuid == instance_uuid,
+            _ACTIONS.request_id == request_id,
+            _ACTIONS.deleted == 0,
+        )
+        .order_by(_ACTIONS.id.desc())
+        .limit(1)
+    )
+    found = connection.execute(query).mappings().first()
+    return None if found is None else dict(found)
+
+
+def action_end(
+    connection: sa.Connection,
+    uuid: str,
+    message: str | None = None,
+    finish_time: datetime.datetime | None = None,
+) -> None:
+    """Note that an action is over; one that is over stays as it is.
+
+    :param message: ``Error`` when it failed.
+    """
+    values = {'finish_time': finish_time or models.utcnow(), 'message': message}
+    ended = sa.update(models.InstanceAction).where(
+        _ACTIONS.uuid == uuid, _ACTIONS.finish_time.is_(None)
+    )
+    if connection.execute(ended.values(updated_at=models.utcnow(), **values)).rowcount:
+        owner = connection.execute(
+            sa.select(_ACTIONS.instance_uuid).where(_ACTIONS.uuid == uuid)
+        ).scalar_one()
+        dirty.mark_row(connection, owner, dirty.ACTION, uuid)
+
+
+def event_end(
+    connection: sa.Connection,
+    uuid: str,
+    result: str,
+    traceback: str | None = None,
+) -> None:
+    """Note that a step is over; one that is over stays as it is.
+
+    :param result: :data:`SUCCESS` or :data:`ERROR`.
+    :param traceback: for operators: what went wrong.
+    """
+    ended = sa.update(models.InstanceActionEvent).where(
+        _EVENTS.uuid == uuid, _EVENTS.finish_time.is_(None)
+    )
+    now = models.utcnow()
+    values = {'finish_time': now, 'updated_at': now, 'result': result, 'traceback': traceback}
+    if connection.execute(ended.values(**values)).rowcount:
+        owner = connection.execute(
+            sa.select(_ACTIONS.instance_uuid).where(
+                _ACTIONS.id.in_(sa.select(_EVENTS.action_id).where(_EVENTS.uuid == uuid))
+            )
+        ).scalar()
+        if owner is not None:
+            dirty.mark_row(connection, owner, dirty.EVENT, uuid)
 
 
 def actions_get(
@@ -49,8 +137,9 @@ def action_events_get(
 ) -> list[dict[str, Any]]:
     """Return the steps of an action of this cell, newest first, as plain dictionaries."""
     own = sa.select(_ACTIONS.id).where(_ACTIONS.id == action_id, _ACTIONS.remote_id.is_(None))
+    shown = [column for column in _EVENTS if column.name != 'uuid']
     query = (
-        sa.select(*_EVENTS)
+        sa.select(*shown)
         .where(_EVENTS.action_id.in_(own), statements.visible(_EVENTS, read_deleted))
         .order_by(_EVENTS.created_at.desc(), _EVENTS.id.desc())
     )
@@ -70,6 +159,7 @@ def _actions(
         found = [rows.plain(row) for row in connection.execute(query).mappings()]
     for row in found:
         remote_id = row.pop('remote_id')
+        del row['uuid']
         row['id'] = row['id'] if remote_id is None else remote_id
     return found
 

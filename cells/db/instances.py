@@ -4,6 +4,10 @@ A change of state is one statement with its condition in it, so that of two that
 exclude each other one fails, whichever process they run in. ``expected`` gives for
 a column the value, or the values, that it must have now. None among them means
 null, and only null; :data:`ANY` is what means that it does not matter (S14).
+
+What is no column, and no metadata, is a row of its own (:mod:`cells.db.instance_fields`).
+In a cell that has others above, each change is counted and noted in the transaction that
+makes it (:mod:`cells.db.dirty`); what changes nothing is not (P3).
 """
 
 import datetime
@@ -15,11 +19,17 @@ from oslo_db import exception as db_exc
 from oslo_utils import timeutils
 
 from cells import exceptions
-from cells.db import models, statements
+from cells.db import dirty, engine, instance_fields, models, statements
 from cells.objects import instance as instance_objects
 
 _COLUMNS: Final = models.Instance.__table__.c
 _METADATA: Final = models.InstanceMetadata.__table__.c
+
+#: The columns that are fields of the object.
+OBJECT_COLUMNS: Final = tuple(
+    column.name for column in _COLUMNS if column.name in instance_objects.Instance.fields
+)
+_OBJECT_COLUMNS: Final = [_COLUMNS[name] for name in OBJECT_COLUMNS]
 
 
 class _Any:
@@ -33,23 +43,53 @@ ANY: Final = _Any()
 _DELETING: Final = frozenset(('deleting', 'soft-deleting'))
 
 
+#: What a save may not change, and what is no state of the instance.
+_NOT_STATE: Final = frozenset(
+    ('id', 'uuid', 'sync_epoch', 'sync_seq', 'inconsistent', 'deleted', 'created_at', 'updated_at')
+)
+#: Names of all columns that are the state of an instance.
+STATE_COLUMNS: Final = tuple(
+    column.name for column in _COLUMNS if column.name not in _NOT_STATE | {'deleted_at'}
+)
+METADATA: Final = 'metadata'
+#: Stands among the names of fields for the list of block devices.
+BLOCK_DEVICES: Final = 'block_device_mapping'
+
+
 def instance_create(
     connection: sa.Connection,
     values: Mapping[str, Any],
     metadata: Mapping[str, str] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> int:
     """Write a new instance and return its id.
 
-    :param values: by column; ``uuid`` at least.
+    :param values: by column or field; ``uuid`` at least.
+    :param fields: further fields that are no columns, as objects or plain values.
     :raises InstanceExists: there is one of this uuid, possibly a deleted one; the
         transaction cannot go on.
     """
+    values, fields = _split(values, fields)
+    stored = _storable(values)
+    replicates = engine.replicates(connection)
+    if replicates:
+        stored = {'sync_seq': 1, **stored}
     try:
-        made = connection.execute(sa.insert(models.Instance).values(_storable(values)))
+        made = connection.execute(sa.insert(models.Instance).values(stored))
     except db_exc.DBDuplicateEntry:
         raise exceptions.InstanceExists(name=values['uuid']) from None
     if metadata:
         metadata_set(connection, values['uuid'], metadata)
+    if fields:
+        instance_fields.put(connection, values['uuid'], fields)
+    if replicates:
+        dirty.mark(
+            connection,
+            values['uuid'],
+            dirty.ALL,
+            stored.get('sync_epoch', 0),
+            stored['sync_seq'],
+        )
     assert made.inserted_primary_key is not None
     return int(made.inserted_primary_key[0])
 
@@ -57,13 +97,13 @@ def instance_create(
 def instance_get(
     connection: sa.Connection, uuid: str, read_deleted: str = 'no', lock: bool = False
 ) -> instance_objects.Instance:
-    """Return an instance: all its columns and ``metadata``.
+    """Return an instance: all its columns, ``metadata`` and what else is known of it.
 
     :param read_deleted: ``no``, ``yes`` or ``only``.
     :param lock: keep all others from changing it until the transaction ends.
     :raises InstanceNotFound: there is none.
     """
-    query = sa.select(*_COLUMNS).where(
+    query = sa.select(*_OBJECT_COLUMNS).where(
         _COLUMNS.uuid == uuid, statements.visible(_COLUMNS, read_deleted)
     )
     if lock:
@@ -72,11 +112,21 @@ def instance_get(
         found = [dict(row) for row in connection.execute(query).mappings()]
     if not found:
         raise exceptions.InstanceNotFound(instance_id=uuid)
-    instance = instance_objects.Instance(
-        **{**found[0], 'deleted': bool(found[0]['deleted'])},
-        metadata=metadata_get(connection, uuid),
+    return of_row(
+        found[0], metadata_get(connection, uuid), instance_fields.get(connection, [uuid])[uuid]
     )
-    instance.obj_reset_changes()
+
+
+def of_row(
+    row: Mapping[str, Any], metadata: Mapping[str, str], fields: Mapping[str, Any]
+) -> instance_objects.Instance:
+    """Return the object of a row of :data:`OBJECT_COLUMNS` and what belongs to it."""
+    instance = instance_objects.Instance(
+        **{**row, 'deleted': bool(row['deleted'])},
+        metadata=dict(metadata),
+        **{'system_metadata': {}, **fields},
+    )
+    instance.obj_reset_changes(recursive=True)
     return instance
 
 
@@ -85,42 +135,84 @@ def instance_update(
     uuid: str,
     values: Mapping[str, Any],
     expected: Mapping[str, Any] | None = None,
-) -> None:
+    fields: Mapping[str, Any] | None = None,
+    sync: bool = True,
+) -> frozenset[str]:
     """Change an instance that is as expected, in one statement.
 
-    :param values: by column; none of them still counts as a change now.
+    What has its value already is not changed; if nothing is left, nothing is written.
+
+    :param values: by column or field.
     :param expected: by column the value it must have, or a set, list or tuple of those it
         may have; None for null, :data:`ANY` for any.
+    :param fields: further fields that are no columns, as objects or plain values; None clears one.
+    :param sync: whether the cells above are to know.
+    :returns: the names of what has changed.
     :raises InstanceNotFound: there is none.
     :raises UnexpectedTaskStateError: it has another task state;
         UnexpectedDeletingTaskStateError when that is the one of a deletion.
     :raises InstanceUpdateConflict: something else is not as expected.
     """
+    values, fields = _split(values, fields)
     wanted = {name: _allowed(value) for name, value in (expected or {}).items() if value is not ANY}
     alive = sa.and_(_COLUMNS.uuid == uuid, _COLUMNS.deleted == 0)
-    conditions = [_among(_COLUMNS[name], allowed) for name, allowed in wanted.items()]
-    change = sa.update(models.Instance).where(alive, *conditions)
-    stored = {'updated_at': models.utcnow(), **_storable(values)}
-    if connection.execute(change.values(stored)).rowcount:
-        return
     # Locked, as without that MySQL would show how it was when the transaction began.
-    query = sa.select(*_COLUMNS).where(alive)
+    found = statements.locked(connection, sa.select(*_COLUMNS).where(alive), free_only=False)
+    if not found:
+        raise exceptions.InstanceNotFound(instance_id=uuid)
+    row = found[0]
+    if any(row[name] not in allowed for name, allowed in wanted.items()):
+        raise _conflict(uuid, wanted, row)
+    stored = {name: value for name, value in _storable(values).items() if value != row[name]}
+    names = set(stored)
+    if fields:
+        names |= instance_fields.put(connection, uuid, fields)
+    if not names:
+        return frozenset()
+    _write(connection, row, names - _NOT_STATE if sync else frozenset(), stored)
+    return frozenset(names)
+
+
+def instance_touch(connection: sa.Connection, uuid: str, names: Iterable[str]) -> None:
+    """Note that something of an instance has changed which other tables hold.
+
+    :param names: of fields; :data:`METADATA`, :data:`BLOCK_DEVICES` and so on.
+    :raises InstanceNotFound: there is none, not even a deleted one.
+    """
+    query = sa.select(*_COLUMNS).where(_COLUMNS.uuid == uuid)
     found = statements.locked(connection, query, free_only=False)
     if not found:
         raise exceptions.InstanceNotFound(instance_id=uuid)
-    raise _conflict(uuid, wanted, found[0])
+    _write(connection, found[0], names, {})
 
 
-def instance_destroy(connection: sa.Connection, uuid: str) -> None:
+def instance_destroy(connection: sa.Connection, uuid: str, sync: bool = True) -> None:
     """Mark an instance as deleted; its row stays.
 
+    :param sync: whether the cells above are to know.
     :raises InstanceNotFound: there is none that is not deleted.
     """
-    gone = sa.update(models.Instance).where(_COLUMNS.uuid == uuid, _COLUMNS.deleted == 0)
-    now = models.utcnow()
-    values = {'deleted': _COLUMNS.id, 'deleted_at': now, 'updated_at': now}
-    if not connection.execute(gone.values(values)).rowcount:
+    query = sa.select(*_COLUMNS).where(_COLUMNS.uuid == uuid, _COLUMNS.deleted == 0)
+    found = statements.locked(connection, query, free_only=False)
+    if not found:
         raise exceptions.InstanceNotFound(instance_id=uuid)
+    values = {'deleted': _COLUMNS.id, 'deleted_at': models.utcnow()}
+    _write(connection, found[0], dirty.ALL if sync else frozenset(), values)
+
+
+def _write(
+    connection: sa.Connection,
+    row: Mapping[str, Any],
+    names: Iterable[str],
+    values: Mapping[str, Any],
+) -> None:
+    """Write the row of an instance, which is locked, and note what the cells above miss."""
+    changed: dict[str, Any] = {'updated_at': models.utcnow(), **values}
+    if names and engine.replicates(connection):
+        sequence = row['sync_seq'] + 1
+        changed['sync_seq'] = sequence
+        dirty.mark(connection, row['uuid'], names, row['sync_epoch'], sequence)
+    connection.execute(sa.update(models.Instance).where(_COLUMNS.id == row['id']).values(changed))
 
 
 def metadata_get(connection: sa.Connection, uuid: str) -> dict[str, str]:
@@ -156,6 +248,15 @@ def metadata_delete(connection: sa.Connection, uuid: str, keys: Iterable[str] | 
                 _METADATA.instance_uuid == uuid, _METADATA.key.in_(gone)
             )
         )
+
+
+def _split(
+    values: Mapping[str, Any], fields: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what goes into columns, and what is kept as fields."""
+    columns = {name: value for name, value in values.items() if name not in instance_fields.NAMES}
+    others = {name: value for name, value in values.items() if name in instance_fields.NAMES}
+    return columns, {**others, **(fields or {})}
 
 
 def _storable(values: Mapping[str, Any]) -> dict[str, Any]:

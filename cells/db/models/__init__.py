@@ -1,34 +1,48 @@
 """The tables. ``migrations/`` makes the same ones; a test compares the two."""
 
 from cells.db.models.base import Base, BigId, Key, LongText, Moment, SoftDelete, utcnow
+from cells.db.models.builds import BuildRequest, Claim, HostOperation, Placement, Tombstone
 from cells.db.models.hosts import ComputeNode, Flavor, Service, TaskLog
 from cells.db.models.instances import (
+    BandwidthUsage,
+    BlockDeviceMapping,
     ConsoleAuthToken,
     Instance,
     InstanceAction,
     InstanceActionEvent,
+    InstanceFault,
+    InstanceField,
     InstanceMetadata,
     KeyPair,
     Migration,
 )
 from cells.db.models.journal import DeadMessage, Inbox, Outbox
-from cells.db.models.sync import SyncRequest
+from cells.db.models.sync import Dirty, HealPosition, Notification, PathAlias, SyncRequest
 from cells.db.models.tree import Cell, CellIdentity, Change, Lease, NeighbourReport
 
 __all__ = [
+    'BandwidthUsage',
     'Base',
     'BigId',
+    'BlockDeviceMapping',
+    'BuildRequest',
     'Cell',
     'CellIdentity',
     'Change',
+    'Claim',
     'ComputeNode',
     'ConsoleAuthToken',
     'DeadMessage',
+    'Dirty',
     'Flavor',
+    'HealPosition',
+    'HostOperation',
     'Inbox',
     'Instance',
     'InstanceAction',
     'InstanceActionEvent',
+    'InstanceFault',
+    'InstanceField',
     'InstanceMetadata',
     'Key',
     'KeyPair',
@@ -37,10 +51,14 @@ __all__ = [
     'Migration',
     'Moment',
     'NeighbourReport',
+    'Notification',
     'Outbox',
+    'PathAlias',
+    'Placement',
     'Service',
     'SoftDelete',
     'SyncRequest',
     'TaskLog',
+    'Tombstone',
     'utcnow',
 ]

@@ -18,6 +18,7 @@ class Instance(base.SoftDelete, base.Base):
         sa.Index(None, 'project_id', 'deleted'),
         sa.Index(None, 'deleted', 'id'),
         sa.Index(None, 'updated_at'),
+        sa.Index(None, 'task_state', 'updated_at'),
     )
 
     id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
@@ -71,6 +72,86 @@ class Instance(base.SoftDelete, base.Base):
     disable_terminate: orm.Mapped[bool] = orm.mapped_column(sa.Boolean(), default=False)
     shutdown_terminate: orm.Mapped[bool] = orm.mapped_column(sa.Boolean(), default=False)
 
+    #: How often the state has changed in the cell that owns it; in cells above, the count that
+    #: was applied last. The epoch comes first: it is raised when the count is not to be believed.
+    sync_epoch: orm.Mapped[int] = orm.mapped_column(base.BigId, server_default=sa.text('0'))
+    sync_seq: orm.Mapped[int] = orm.mapped_column(base.BigId, server_default=sa.text('0'))
+    #: Why the record and the cell that owns it do not fit, null when they do.
+    inconsistent: orm.Mapped[str | None] = orm.mapped_column(sa.Text())
+
+
+class InstanceField(base.Base):
+    """A field of an instance that is no column: JSON text of its primitive."""
+
+    __tablename__ = 'instance_fields'
+
+    instance_uuid: orm.Mapped[str] = orm.mapped_column(base.Key(36), primary_key=True)
+    name: orm.Mapped[str] = orm.mapped_column(base.Key(64), primary_key=True)
+    value: orm.Mapped[str] = orm.mapped_column(base.LongText)
+
+
+class InstanceFault(base.SoftDelete, base.Base):
+    """An error that befell an instance."""
+
+    __tablename__ = 'instance_faults'
+    __table_args__ = (sa.UniqueConstraint('uuid'), sa.Index(None, 'instance_uuid', 'deleted'))
+
+    id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
+    uuid: orm.Mapped[str] = orm.mapped_column(base.Key(36))
+    instance_uuid: orm.Mapped[str] = orm.mapped_column(base.Key(36))
+    code: orm.Mapped[int] = orm.mapped_column(sa.Integer())
+    message: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    details: orm.Mapped[str | None] = orm.mapped_column(base.LongText)
+    host: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+
+
+class BlockDeviceMapping(base.SoftDelete, base.Base):
+    """A block device of an instance; a volume has one row, whoever asks in which order (S10)."""
+
+    __tablename__ = 'block_device_mapping'
+    __table_args__ = (
+        sa.UniqueConstraint('uuid'),
+        sa.UniqueConstraint('instance_uuid', 'volume_id', 'deleted'),
+        sa.Index(None, 'instance_uuid', 'device_name'),
+    )
+
+    id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
+    uuid: orm.Mapped[str] = orm.mapped_column(base.Key(36))
+    instance_uuid: orm.Mapped[str] = orm.mapped_column(base.Key(36))
+    device_name: orm.Mapped[str | None] = orm.mapped_column(base.Key(255))
+    source_type: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    destination_type: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    guest_format: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    device_type: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    disk_bus: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    boot_index: orm.Mapped[int | None] = orm.mapped_column(sa.Integer())
+    image_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    snapshot_id: orm.Mapped[str | None] = orm.mapped_column(base.Key(36))
+    volume_id: orm.Mapped[str | None] = orm.mapped_column(base.Key(36))
+    volume_size: orm.Mapped[int | None] = orm.mapped_column(sa.Integer())
+    attachment_id: orm.Mapped[str | None] = orm.mapped_column(sa.String(36))
+    tag: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
+    connection_info: orm.Mapped[str | None] = orm.mapped_column(base.LongText)
+    no_device: orm.Mapped[bool] = orm.mapped_column(sa.Boolean(), default=False)
+    delete_on_termination: orm.Mapped[bool] = orm.mapped_column(sa.Boolean(), default=False)
+
+
+class BandwidthUsage(base.SoftDelete, base.Base):
+    """What went through an interface of an instance in a period."""
+
+    __tablename__ = 'bw_usage_cache'
+    __table_args__ = (sa.UniqueConstraint('uuid', 'mac', 'start_period'),)
+
+    id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
+    uuid: orm.Mapped[str] = orm.mapped_column(base.Key(36))
+    mac: orm.Mapped[str] = orm.mapped_column(base.Key(255))
+    start_period: orm.Mapped[datetime.datetime] = orm.mapped_column(base.Moment)
+    last_refreshed: orm.Mapped[datetime.datetime | None] = orm.mapped_column(base.Moment)
+    bw_in: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
+    bw_out: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
+    last_ctr_in: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
+    last_ctr_out: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger())
+
 
 class InstanceMetadata(base.Base):
     """One item of what a user has noted on an instance."""
@@ -86,15 +167,18 @@ class InstanceAction(base.SoftDelete, base.Base):
     """Something that was ordered for an instance.
 
     ``remote_id`` is its id in the cell below that it comes from, null for one of this cell.
+    The uuid is the same in all cells.
     """
 
     __tablename__ = 'instance_actions'
     __table_args__ = (
+        sa.Index(None, 'uuid', unique=True),
         sa.Index(None, 'instance_uuid', 'request_id'),
         sa.Index(None, 'instance_uuid', 'remote_id'),
     )
 
     id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
+    uuid: orm.Mapped[str | None] = orm.mapped_column(base.Key(36))
     remote_id: orm.Mapped[int | None] = orm.mapped_column(base.BigId)
     action: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
     instance_uuid: orm.Mapped[str] = orm.mapped_column(base.Key(36))
@@ -110,9 +194,10 @@ class InstanceActionEvent(base.SoftDelete, base.Base):
     """A step of an action."""
 
     __tablename__ = 'instance_actions_events'
-    __table_args__ = (sa.Index(None, 'action_id'),)
+    __table_args__ = (sa.Index(None, 'action_id'), sa.Index(None, 'uuid', unique=True))
 
     id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
+    uuid: orm.Mapped[str | None] = orm.mapped_column(base.Key(36))
     event: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
     action_id: orm.Mapped[int] = orm.mapped_column(base.BigId)
     start_time: orm.Mapped[datetime.datetime | None] = orm.mapped_column(base.Moment)

@@ -14,6 +14,7 @@ class Inbox(base.Base):
         sa.UniqueConstraint('uuid'),
         sa.Index(None, 'state', 'claimed_until'),
         sa.Index(None, 'ended_at'),
+        sa.Index(None, 'instance_uuid', 'state'),
     )
 
     id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
@@ -28,6 +29,11 @@ class Inbox(base.Base):
     ended_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double())
     reason: orm.Mapped[str | None] = orm.mapped_column(sa.Text())
     result: orm.Mapped[str | None] = orm.mapped_column(base.LongText)
+    #: What it is about; of one instance, one change is carried out at a time, in this order.
+    instance_uuid: orm.Mapped[str | None] = orm.mapped_column(base.Key(36))
+    ordering: orm.Mapped[str | None] = orm.mapped_column(base.Key(32))
+    #: When it was refused first, by a lock or a state that an earlier change may still end.
+    refused_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double())
 
 
 class DeadMessage(base.Base):

@@ -3,12 +3,13 @@
 Each function names the argument in its error, and shows what was given.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from cells import exceptions
 
 LONGEST_TEXT: Final = 255
+LONGEST_SECRET: Final = 4096
 LARGEST_ID: Final = 2**63 - 1
 HIGHEST_PORT: Final = 65535
 
@@ -39,6 +40,51 @@ def number(name: str, value: object, least: int = 0, most: int = LARGEST_ID) -> 
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise _invalid(name, value, 'a whole number from %d to %d' % (least, most))
     return value
+
+
+def boolean(name: str, value: object) -> bool:
+    """Return true or false.
+
+    :raises Invalid: it is something else.
+    """
+    if not isinstance(value, bool):
+        raise _invalid(name, value, 'true or false')
+    return value
+
+
+def word(name: str, value: object, words: Collection[str]) -> str:
+    """Return one of some words.
+
+    :raises Invalid: it is something else.
+    """
+    if not isinstance(value, str) or value not in words:
+        raise _invalid(name, value, 'one of %s' % ', '.join(words))
+    return value
+
+
+def secret(name: str, value: object, longest: int = LONGEST_SECRET) -> str | None:
+    """Return a password, or None for none.
+
+    :raises Invalid: it is something else, which is not shown.
+    """
+    if value is None:
+        return None
+    try:
+        return text(name, value, longest=longest, empty=True)
+    except exceptions.Invalid:
+        raise exceptions.Invalid(
+            reason='%s is not a text of at most %d characters that can be stored' % (name, longest)
+        ) from None
+
+
+def sequence(name: str, value: object) -> list[Any]:
+    """Return a list.
+
+    :raises Invalid: it is something else.
+    """
+    if not isinstance(value, list | tuple):
+        raise _invalid(name, value, 'a list')
+    return list(value)
 
 
 def port(name: str, value: object) -> int | str:

@@ -7,35 +7,47 @@ its collaborators and plain values. Two cells in one process share nothing.
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
+import sqlalchemy as sa
 from oslo_config import cfg
 
 from cells import conf as cells_conf
 from cells import (
+    context,
     dispatch,
     exceptions,
     handlers,
+    heal,
     host_capacity,
     identity,
     journal,
+    known_cells,
     leases,
+    letters,
     manager,
     messaging,
     neighbour_sources,
+    notifications,
     outbox,
+    paths,
     pings,
+    placer,
+    plugins,
     reports,
     rpc,
     sightings,
     slots,
     state,
+    sweep,
+    sync,
 )
-from cells.compute import hosts
+from cells.compute import build_ends, builds, host_outcomes, host_sender, hosts, results
 from cells.db import engine, migration
 from cells.db import services as db_services
 from cells.drivers import settings
-from cells.endpoints import agents, ops
+from cells.endpoints import agents, host_results, ops, records
 from cells.stats import Stats
 
 LOG = logging.getLogger(__name__)
@@ -71,7 +83,13 @@ class Cell:
         self._slot = slot
         self.server = '%s.%d' % (conf.host, self._slot.number)
         self.stats = Stats()
-        self.database = engine.Database(connection(conf))
+        below = options.cell_type != 'api'
+        self.database = engine.Database(
+            connection(conf), replicates=below, notifies=below and notifications.wanted(conf)
+        )
+        #: Whether this cell takes new instances.
+        self.enabled: bool = options.enabled
+        chooser = plugins.load_scheduler(options)
         try:
             capabilities = reports.parse_capabilities(options.capabilities)
         except ValueError as error:
@@ -118,13 +136,19 @@ class Cell:
                     self.database,
                     self.state,
                     self.hosts,
+                    stats=self.stats,
+                    order=self._order,
                     compute_topic=conf.compute_topic,
                     service_down_time=conf.service_down_time,
+                    own_name=options.name,
+                    call_timeout=options.call_timeout,
+                    shelved_offload_time=conf.shelved_offload_time,
                 ),
                 database=self.database,
                 own_name=options.name,
                 object_release=options.object_release,
                 stats=self.stats,
+                on_change=self.wake,
             ),
             stats=self.stats,
             server=self.server,
@@ -134,6 +158,7 @@ class Cell:
             max_message_bytes=options.max_message_bytes,
             handler_threads=options.handler_threads,
             waiting_per_neighbour=options.rpc_threads // 4,
+            action_timeout=options.action_timeout,
         )
         self.outbox = outbox.Outbox(
             database=self.database,
@@ -148,9 +173,47 @@ class Cell:
             worker=self.server,
             perform=self.runner.perform,
             reach_out=self.runner.reach_out,
+            report=self.runner.report,
             on_accepted=self.runner.send_receipts,
-            on_performed=self.outbox.wake,
+            on_performed=self.wake,
             stats=self.stats,
+        )
+        self.sync = sync.UpSync(
+            database=self.database,
+            worker=self.server,
+            runner=self.runner,
+            state=self.state,
+            stats=self.stats,
+            object_release=options.object_release,
+            max_message_bytes=options.max_message_bytes,
+        )
+        self.healing = heal.Healing(
+            database=self.database,
+            worker=self.server,
+            runner=self.runner,
+            state=self.state,
+            stats=self.stats,
+            pace=heal.Pace(
+                page_length=options.instance_update_sync_database_limit,
+                page_interval=options.heal_page_interval,
+                round_interval=options.heal_round_interval,
+                plain_number=options.instance_update_num_instances,
+                plain_recent=options.instance_updated_at_threshold,
+            ),
+        )
+        self.sweep = sweep.make(
+            is_top=options.cell_type == 'api',
+            database=self.database,
+            state=self.state,
+            runner=self.runner,
+            worker=self.server,
+            own_name=options.name,
+            service_down_time=conf.service_down_time,
+            action_timeout=options.action_timeout,
+            stats=self.stats,
+        )
+        self.notifications = notifications.Notifications(
+            conf=conf, database=self.database, worker=self.server, stats=self.stats
         )
         self.state.on_change(lambda topology: self.driver.forget(topology.names))
         self.lease = leases.Lease(database=self.database, name='reports', holder=self.server)
@@ -162,10 +225,68 @@ class Cell:
             count=lambda: host_capacity.own_capacities(
                 self.database, options.reserve_percent, conf.service_down_time
             ),
+            enabled=lambda: self.enabled,
+        )
+        self.builds = builds.Builds(
+            service_down_time=conf.service_down_time, host_seconds=options.build_host_timeout
+        )
+        outcomes = host_outcomes.HostOutcomes(
+            database=self.database,
+            of_builds=build_ends.BuildEnds(
+                service_down_time=conf.service_down_time, most_hosts=options.build_hosts
+            ),
+            finish=results.finish,
+            progress=results.progress,
+        )
+        self.operations = host_sender.HostOperations(
+            database=self.database,
+            worker=self.server,
+            # Of its own: what is asked of hosts must not wait for what is ordered of them.
+            caller=hosts.HostClient(
+                lambda: self._transport,
+                conf.compute_topic,
+                timeout=host_sender.ACCEPT_SECONDS,
+                waiting=host_sender.LANES,
+            ),
+            outcomes=outcomes,
+            service_down_time=conf.service_down_time,
+            on_ended=self.wake,
+            stats=self.stats,
+        )
+        self.placer = placer.make(
+            database=self.database,
+            cells=known_cells.KnownCells(
+                state=self.state,
+                own_capacities=self.reports.own_capacities,
+                own_capabilities=capabilities,
+            ),
+            chooser=chooser,
+            writer=letters.Letters(
+                state=self.state,
+                outward=self.runner.outward,
+                object_release=options.object_release,
+                max_hop_count=options.max_hop_count,
+            ),
+            builder=self.builds,
+            enabled=lambda: self.enabled,
+            link_error=lambda name: self.driver.link(name).error,
+            on_change=self.wake,
+            retries=options.scheduler_retries,
+            retry_delay=options.scheduler_retry_delay,
+            build_timeout=options.build_timeout,
+            max_hop_count=options.max_hop_count,
+            stats=self.stats,
         )
         self.pings = pings.Pings(state=self.state, runner=self.runner, lease=self.lease)
         self._endpoints = [
             manager.CellsManager(
+                runner=self.runner,
+                state=self.state,
+                reports=self.reports,
+                database=self.database,
+                partial_results=options.partial_results,
+            ),
+            records.RecordEndpoint(
                 runner=self.runner,
                 state=self.state,
                 reports=self.reports,
@@ -180,11 +301,21 @@ class Cell:
                 reports=self.reports,
                 stats=self.stats,
                 server=self.server,
+                sync=self.sync,
+                healing=self.healing,
+                sweep=self.sweep,
             ),
             agents.HostEndpoint(
                 database=self.database,
                 own_name=self.name,
                 service_down_time=conf.service_down_time,
+            ),
+            host_results.HostResultsEndpoint(
+                database=self.database,
+                own_name=self.name,
+                outcomes=outcomes,
+                power_sync=results.power_sync,
+                on_change=self.wake,
             ),
         ]
         self._server: Any = None
@@ -210,6 +341,12 @@ class Cell:
         self.lease.start()
         self.reports.start()
         self.pings.start()
+        self.placer.start()
+        self.operations.start()
+        self.sync.start()
+        self.healing.start()
+        self.sweep.start()
+        self.notifications.start()
         self._server = rpc.get_server(
             self._transport,
             self._conf.cells.topic,
@@ -230,6 +367,25 @@ class Cell:
         self.report()
         LOG.info('Cell %s: worker %s serves', self.name, self.server)
 
+    def _order(
+        self,
+        connection: sa.Connection,
+        ctxt: context.RequestContext,
+        operation: str,
+        kwargs: Mapping[str, Any],
+        target: paths.CellPath,
+    ) -> None:
+        # The runner, which has the handlers, is made after them.
+        self.runner.change_within(connection, ctxt, operation, kwargs, target)
+
+    def wake(self) -> None:
+        """Look at once for what a change has left to do."""
+        self.outbox.wake()
+        self.placer.wake()
+        self.operations.wake()
+        self.sync.wake()
+        self.notifications.wake()
+
     def report(self) -> None:
         """Note in the table of services that this cell lives."""
         try:
@@ -244,13 +400,21 @@ class Cell:
             )
 
     def reload(self) -> None:
-        """Read the neighbours anew."""
+        """Read the neighbours anew, and whether this cell takes new instances."""
+        self._conf.mutate_config_files()
+        self.enabled = self._conf.cells.enabled
         self.state.refresh()
 
     def stop(self) -> None:
         """Drain and end: stop intake, answer who waits, send what waits, release."""
         if self._server is not None:
             self._server.stop()
+        self.notifications.stop()
+        self.sweep.stop()
+        self.healing.stop()
+        self.sync.stop()
+        self.operations.stop()
+        self.placer.stop()
         self.pings.stop()
         self.reports.stop()
         self.lease.stop()

@@ -1,12 +1,27 @@
 """Changes: journaled before anything else, then carried out and sent on, in one transaction."""
 
 import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from cells import dispatch, exceptions, paths, routing, wire
+from cells import (
+    dispatch,
+    exceptions,
+    failure_reports,
+    failures,
+    orders,
+    paths,
+    routing,
+    subjects,
+    wire,
+)
+from cells.db import inbox
 from cells.db import journal as db_journal
 from cells.drivers import base
+from cells.failure_reports import FailureReports
 from cells.journal import Journal
 from cells.messages import BroadcastMessage, Message, TargetedMessage
 from cells.operations import OPERATIONS, Direction
@@ -26,14 +41,18 @@ class Changes:
         state: CellStateManager,
         post: Post,
         dispatcher: dispatch.Dispatcher,
+        reports: FailureReports,
         stats: Stats,
         max_hop_count: int,
+        action_timeout: float,
     ) -> None:
         self._state = state
         self._post = post
         self._dispatcher = dispatcher
+        self._reports = reports
         self._stats = stats
         self._max_hop_count = max_hop_count
+        self._action_timeout = action_timeout
 
     def order(self, journal: Journal, message: Message) -> None:
         """Journal a change of this cell's own; returns when it is safe.
@@ -41,7 +60,18 @@ class Changes:
         :raises JournalUnavailable: this worker stops before.
         :raises Invalid: the database will never take it.
         """
-        journal.accept_and_wait(message.uuid, message.method_name, wire.encode(message))
+        journal.accept_and_wait(
+            message.uuid,
+            message.method_name,
+            wire.encode(message),
+            subjects.subject_of(message, time.time()),
+        )
+
+    def order_within(self, connection: sa.Connection, message: Message) -> None:
+        """Journal a change of this cell's own in a transaction that is about more."""
+        subject = subjects.subject_of(message, time.time())
+        row = (message.uuid, message.method_name, wire.encode(message), *subject)
+        inbox.inbox_accept(connection, [row])
 
     def accept(self, journal: Journal, message: Message, incoming: base.Incoming) -> None:
         """Journal a change that came from a neighbour. Does not wait.
@@ -60,21 +90,73 @@ class Changes:
             incoming.text,
             safe,
             lambda reason: incoming.settle(),
+            subjects.subject_of(message, time.time()),
         )
 
-    def perform(self, connection: sa.Connection, envelope: str) -> None:
+    def perform(self, connection: sa.Connection, envelope: str, age: float) -> None:
         """Carry a change from the journal out.
 
+        :param age: for how many seconds it has been in the journal.
         :raises CellsError: it cannot be done; nothing of it is kept.
         """
         message = self._arrived(envelope)
+        self._check_age(message, age)
         hops, here = self._hops(message)
         if hops:
             # Before the handler has it: what goes on is the message as it came (R10).
-            text, kind = self._post.outward(message), wire.kind_of(message).value
-            db_journal.outbox_add(connection, [(message.uuid, hop, kind, text) for hop in hops])
+            self._send_on(connection, message, hops)
         if here:
             self._dispatcher.change(connection, message)
+
+    def _check_age(self, message: Message, age: float) -> None:
+        """Refuse an order that its user does not expect to be carried out any more.
+
+        :raises CellTimeout: it is too old.
+        """
+        order = orders.order_of(message)
+        if order is None or not order.ages or message.direction is Direction.UP:
+            return
+        told = message.extension
+        if told is not None and message.neighbour is not None:
+            # Since the cell that it came from has noted it, by the clock of that one.
+            offset = self._state.sightings.offset(message.neighbour)
+            age = max(age, time.time() + offset - told.sent_at)
+        if age > self._action_timeout:
+            raise exceptions.CellTimeout(
+                '%s was not carried out within %d seconds of %s'
+                % (message.method_name, self._action_timeout, message.ctxt.get('timestamp')),
+                cell_name=str(message.routing_path),
+            )
+
+    def _send_on(self, connection: sa.Connection, message: Message, hops: tuple[str, ...]) -> None:
+        ours = hops
+        if message.method_name == failure_reports.OPERATION:
+            ours = tuple(hop for hop in hops if self._state.sightings.is_ours(hop))
+            failed = failures.from_kwargs(message.method_kwargs)
+            self._put(connection, self._reports.plain(failed), set(hops) - set(ours))
+        self._put(connection, [message], ours)
+
+    def _put(self, connection: sa.Connection, told: Sequence[Message], hops: Iterable[str]) -> None:
+        rows = [
+            (
+                message.uuid,
+                hop,
+                wire.kind_of(message).value,
+                self._post.outward(message),
+                subjects.instance_of(message),
+            )
+            for message in told
+            for hop in sorted(hops)
+        ]
+        db_journal.outbox_add(connection, rows)
+
+    def report(self, connection: sa.Connection, row: Mapping[str, Any], error: Exception) -> None:
+        """Tell of a change from the journal that has failed whom it concerns."""
+        try:
+            message = self._arrived(row['envelope'])
+        except exceptions.InvalidMessage:
+            return  # nobody can be told of what cannot be read
+        self._reports.report(connection, message, error)
 
     def reach_out(self, operation: str, envelope: str) -> None:
         """Do what a change from the journal does outside of the database.

@@ -185,7 +185,9 @@ class Dispatcher:
     def _arguments(self, message: Message, *positional: Any) -> dict[str, Any]:
         name = message.method_name
         try:
-            kwargs = objects_base.transform(message.method_kwargs, objects_base.from_primitive)
+            kwargs = dict(message.method_kwargs)
+            if not OPERATIONS[name].raw:
+                kwargs = objects_base.transform(kwargs, objects_base.from_primitive)
             self._signatures[name].bind(*positional, **kwargs)
         except (TypeError, versioned.VersionedObjectsException) as error:
             raise exceptions.Invalid(reason='%s: %s' % (name, error)) from None
@@ -203,7 +205,15 @@ class Dispatcher:
                 db_journal.order_end(connection, message.uuid, wire.dumps(value))
             return value
 
+    def _repeated(self, message: Message) -> Any:
+        with self._database.write() as connection:
+            return self._primitive(self.change(connection, message))
+
     def _ordered(self, message: Message) -> Any:
+        if OPERATIONS[message.method_name].repeatable:
+            value = _undisturbed(lambda: self._repeated(message))
+            self._on_change()
+            return value
         value = _undisturbed(lambda: self._change_once(message))
         if value is _KEPT:
             return self._kept(message)
@@ -212,10 +222,9 @@ class Dispatcher:
             return value
         try:
             value = self._primitive(value.answer())
-        except exceptions.WireError:
+        except BaseException:
             # What was committed is so; only who asks again must not be told that it goes on.
-            with self._database.write() as connection:
-                db_journal.order_forget(connection, message.uuid)
+            self._forget(message.uuid)
             raise
         with self._database.write() as connection:
             db_journal.order_end(connection, message.uuid, wire.dumps(value))
@@ -229,15 +238,19 @@ class Dispatcher:
         try:
             value = self._primitive(self.reach_out(message))
         except BaseException:
-            try:
-                with self._database.write() as connection:
-                    db_journal.order_forget(connection, message.uuid)
-            except engine.ERRORS as error:
-                LOG.warning('Order %s stays as begun: %s', message.uuid, engine.brief(error))
+            self._forget(message.uuid)
             raise
         with self._database.write() as connection:
             db_journal.order_end(connection, message.uuid, wire.dumps(value))
         return value
+
+    def _forget(self, uuid: str) -> None:
+        """Let an order that failed be tried again."""
+        try:
+            with self._database.write() as connection:
+                db_journal.order_forget(connection, uuid)
+        except engine.ERRORS as error:
+            LOG.warning('Order %s stays as begun: %s', uuid, engine.brief(error))
 
     def _kept(self, message: Message) -> Any:
         self._stats.count('orders_twice')

@@ -65,6 +65,26 @@ class JournalUnavailable(CellsError):
     code = 503
 
 
+class NoAnswer(CellsError):
+    """Raised in an agent when its cell does not take what it tells."""
+
+    msg_fmt = '%(kind)s: %(reason)s'
+    code = 503
+
+
+class DriverError(CellsError):
+    """Raised when a driver of virtual machines could not do what it was told."""
+
+    msg_fmt = '%(reason)s'
+
+
+class AgentStopped(CellsError):
+    """Raised in a thread of an agent that is still at work when the agent ends."""
+
+    msg_fmt = 'The agent ends'
+    code = 503
+
+
 class WireError(CellsError):
     """The root of what crosses a message bus under nova's name."""
 
@@ -214,6 +234,31 @@ class UnexpectedDeletingTaskStateError(UnexpectedTaskStateError):
     """Raised when an instance is being deleted."""
 
 
+class ImageNotFound(NotFound):
+    """Raised when there is no such image."""
+
+    msg_fmt = 'Image %(image_id)s could not be found.'
+
+
+class InvalidDevicePath(Invalid):
+    """Raised when a text does not name a disk."""
+
+    msg_fmt = 'The supplied device path (%(path)s) is invalid.'
+
+
+class DevicePathInUse(Invalid):
+    """Raised when an instance has another disk under the name."""
+
+    msg_fmt = 'The supplied device path (%(path)s) is in use.'
+    code = 409
+
+
+class ConsoleTypeInvalid(Invalid):
+    """Raised when there is no such type of console."""
+
+    msg_fmt = 'Invalid console type %(console_type)s'
+
+
 class KeypairNotFound(NotFound):
     """Raised when a user has no such key pair."""
 
@@ -258,6 +303,12 @@ class ComputeServiceUnavailable(WireError):
     code = 400
 
 
+class ComputeResourcesUnavailable(Invalid):
+    """Raised when a host has no room for an instance, or does not take it for another reason."""
+
+    msg_fmt = 'Insufficient compute resources: %(reason)s.'
+
+
 class HostNameInUse(WireError):
     """Raised when a host reports under a name that another machine has, which is alive."""
 
@@ -283,3 +334,63 @@ class FlavorIdExists(WireError):
 
     msg_fmt = 'Flavor with ID %(flavor_id)s already exists.'
     code = 409
+
+
+class InvalidRequest(Invalid):
+    """Raised when what is asked for does not make sense for what it is about."""
+
+    msg_fmt = 'The request is invalid.'
+
+
+class InstanceNotRescuable(Invalid):
+    """Raised when an instance cannot be started from another disk."""
+
+    msg_fmt = 'Instance %(instance_id)s cannot be rescued: %(reason)s'
+
+
+class InvalidVolume(Invalid):
+    """Raised when a volume cannot be used as is asked for."""
+
+    msg_fmt = 'Invalid volume: %(reason)s'
+
+
+class VolumeUnattached(Invalid):
+    """Raised when a volume is not attached to anything."""
+
+    msg_fmt = 'Volume %(volume_id)s is not attached to anything'
+
+
+class VolumeBDMNotFound(NotFound):
+    """Raised when an instance does not have a volume."""
+
+    msg_fmt = 'No volume Block Device Mapping with id %(volume_id)s.'
+
+
+class CannotResizeDisk(WireError):
+    """Raised when a disk cannot have the size that is asked for."""
+
+    msg_fmt = 'Server disk was unable to be resized because: %(reason)s'
+
+
+class MigrationNotFoundByStatus(NotFound):
+    """Raised when an instance has no migration in the state that is needed."""
+
+    msg_fmt = 'Migration not found for instance %(instance_id)s with status %(status)s.'
+
+
+class ComputeServiceInUse(WireError):
+    """Raised when a host must be down and is up."""
+
+    msg_fmt = 'Compute service of %(host)s is still in use.'
+
+
+class UnableToMigrateToSelf(Invalid):
+    """Raised when an instance is to go to the host that it is on."""
+
+    msg_fmt = 'Unable to migrate instance (%(instance_id)s) to current host (%(host)s).'
+
+
+class NoValidHost(WireError):
+    """Raised when no host of a cell can take an instance."""
+
+    msg_fmt = 'No valid host was found. %(reason)s'

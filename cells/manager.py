@@ -8,10 +8,24 @@ serves it; a cast returns when the journal has it.
 import oslo_messaging
 
 from cells import versions
-from cells.endpoints import hosts, instances, topology
+from cells.endpoints import (
+    builds,
+    hosts,
+    instance_actions,
+    instance_reports,
+    instances,
+    topology,
+)
 
 
-class CellsManager(topology.TopologyMethods, hosts.HostMethods, instances.InstanceMethods):
+class CellsManager(
+    topology.TopologyMethods,
+    hosts.HostMethods,
+    instances.InstanceMethods,
+    instance_actions.InstanceActionMethods,
+    instance_reports.InstanceReportMethods,
+    builds.BuildMethods,
+):
     """What API services may ask of their cell."""
 
     target = oslo_messaging.Target(version=versions.RPC_VERSION)

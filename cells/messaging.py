@@ -8,16 +8,21 @@ goes into the journal first and is settled then.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+
+import sqlalchemy as sa
 
 from cells import (
     admission,
     context,
     dispatch,
     exceptions,
+    failure_reports,
+    letters,
     messages,
     operations,
+    orders,
     paths,
     versions,
     wire,
@@ -68,6 +73,7 @@ class MessageRunner:
     :param call_timeout: seconds within which a question is answered.
     :param max_hop_count: how many cells a message from here may pass.
     :param waiting_per_neighbour: how many calls may wait for the same neighbour.
+    :param action_timeout: seconds after which an order is not carried out any more.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class MessageRunner:
         max_message_bytes: int,
         handler_threads: int,
         waiting_per_neighbour: int,
+        action_timeout: float,
     ) -> None:
         self._state = state
         self._stats = stats
@@ -113,17 +120,34 @@ class MessageRunner:
             handler_threads=handler_threads,
             waiting_per_neighbour=waiting_per_neighbour,
         )
+        #: For what finds out in other ways that an order has failed.
+        self.failure_reports = failure_reports.FailureReports(
+            state=state,
+            letters=letters.Letters(
+                state=state,
+                outward=self._post.outward,
+                object_release=object_release,
+                max_hop_count=max_hop_count,
+            ),
+            object_release=object_release,
+            stats=stats,
+        )
         self._changes = Changes(
             state=state,
             post=self._post,
             dispatcher=dispatcher,
+            reports=self.failure_reports,
             stats=stats,
             max_hop_count=max_hop_count,
+            action_timeout=action_timeout,
         )
         #: For the journal, which works through the runner.
         self.perform = self._changes.perform
+        self.report = self._changes.report
         self.reach_out = self._changes.reach_out
         self.send_receipts = self._post.send_receipts
+        #: For what writes messages into the outbox itself.
+        self.outward = self._post.outward
         self._journal: Journal | None = None
         self._outbox: Outbox | None = None
 
@@ -154,6 +178,7 @@ class MessageRunner:
         :returns: its answer, or the failure in its place; nothing is raised for what
             other cells do or fail to do.
         """
+        target = self._state.resolve(target)
         message = TargetedMessage(target_cell=target, **self._fields(ctxt, operation, kwargs))
         self._check_sendable(message)
         return self._questions.ask_one(message)
@@ -191,10 +216,47 @@ class MessageRunner:
         if target is None:
             message = BroadcastMessage(**fields)
         else:
-            message = TargetedMessage(target_cell=target, **fields)
+            message = TargetedMessage(target_cell=self._state.resolve(target), **fields)
             self._questions.next_hop(message)
         self._check_sendable(message)
         self._changes.order(self._journal, message)
+
+    def change_within(
+        self,
+        connection: sa.Connection,
+        ctxt: context.RequestContext,
+        operation: str,
+        kwargs: Mapping[str, Any],
+        target: paths.CellPath,
+    ) -> None:
+        """Order a change in one cell as a part of a transaction: with the rest of it, or not.
+
+        Call :meth:`wake` after the commit; otherwise it is found within a second.
+
+        :raises CellRoutingInconsistency: no way leads to the target.
+        :raises Invalid: a value cannot be sent.
+        """
+        fields = self._fields(ctxt, operation, kwargs, need_response=False)
+        # One transaction may order several.
+        message = TargetedMessage(
+            target_cell=self._state.resolve(target), **{**fields, 'uuid': messages.new_uuid()}
+        )
+        self._questions.next_hop(message)
+        self._check_sendable(message)
+        self._changes.order_within(connection, message)
+
+    def wake(self) -> None:
+        """Look at once for changes that a transaction has ordered."""
+        if self._journal is not None:
+            self._journal.wake()
+
+    def check_running(self) -> None:
+        """Refuse what would have to wait for the database.
+
+        :raises JournalUnavailable: this worker is stopping.
+        """
+        if self._journal is not None:
+            self._journal.check_running()
 
     def _check_sendable(self, message: Message) -> None:
         """Refuse to the caller what no cell would read.
@@ -231,6 +293,42 @@ class MessageRunner:
         target = fields['routing_path'].hopped(neighbour)
         message = TargetedMessage(target_cell=target, fanout=fanout, **fields)
         self._post.notice(message, on_failure)
+
+    def ask_above(
+        self,
+        operation: str,
+        parent: str,
+        kwargs: Mapping[str, Any],
+        seconds: float,
+        on_complete: Callable[[Sequence[Response] | None], None],
+    ) -> None:
+        """Ask a parent of our own kind, and the cells above it; returns at once.
+
+        :param on_complete: called with their answers, None when there were none in time.
+        """
+        fields = self._fields(context.background(), operation, kwargs)
+        # Only cells of ours read it, and they need no more (P5).
+        fields['ctxt'] = {'request_id': fields['ctxt']['request_id']}
+        fields.update(uuid=messages.new_uuid(), max_hop_count=None)
+        self._questions.ask_side_later(BroadcastMessage(**fields), parent, on_complete, seconds)
+
+    def tell_above(
+        self,
+        operation: str,
+        parent: str,
+        kwargs: Mapping[str, Any],
+        on_sent: Callable[[Exception | None], None],
+        count: tuple[int, int] | None = None,
+    ) -> None:
+        """Send a change up, to a parent of any kind; returns at once. It is not journaled here.
+
+        :param on_sent: told when the broker of the parent has it, or why not.
+        :param count: of the state that it tells; goes behind the uuid, past plain cells.
+        """
+        fields = self._fields(context.background(), operation, kwargs, need_response=False)
+        if count is not None:
+            fields['uuid'] = wire.counted_uuid(fields['uuid'], count)
+        self._post.report(BroadcastMessage(**fields), parent, on_sent)
 
     def ping(self, target: paths.CellPath, seconds: float) -> Response:
         """Ask a cell, at any depth below or the parent, who it is; and wait."""
@@ -327,9 +425,7 @@ class MessageRunner:
         hop, row, refusal = None, OPERATIONS.get(message.method_name), None
         try:
             admission.check(message, -self._questions.time_left(message))
-            hop = (
-                self._questions.next_hop(message) if isinstance(message, TargetedMessage) else None
-            )
+            hop = self._next_hop(message)
             if row is None and not admission.passes(message, hop):
                 raise exceptions.CellServiceAPIMethodNotFound(detail=message.method_name)
         except exceptions.WireError as error:
@@ -353,6 +449,21 @@ class MessageRunner:
             assert isinstance(message, BroadcastMessage)
             self._questions.on_broadcast(message)
         return True
+
+    def _next_hop(self, message: Message) -> str | None:
+        """Return the neighbour that a message for one cell goes to; None when it is for here.
+
+        :raises WireError: no way leads there; an order goes into the journal all the same,
+            where its failure is reported (R1).
+        """
+        if not isinstance(message, TargetedMessage):
+            return None
+        try:
+            return self._questions.next_hop(message)
+        except exceptions.WireError:
+            if message.need_response or orders.order_of(message) is None:
+                raise
+            return None
 
     def _refuse(self, message: Message, error: exceptions.WireError) -> None:
         self._stats.count('messages_refused', reason=type(error).__name__)

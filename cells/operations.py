@@ -63,6 +63,9 @@ class Operation:
     :ivar at_top: carried out by the top of the tree alone.
     :ivar next_door: not sent on: only a neighbour may ask for it, and about itself.
     :ivar extension: known to our cells only; it is never sent to a plain nova-cells.
+    :ivar raw: its arguments hold no objects: the handler has them as they came.
+    :ivar repeatable: a change that says by itself whether it is news: it may run as often as it
+        comes, and is not kept to know a copy of it.
     """
 
     name: str
@@ -76,6 +79,8 @@ class Operation:
     at_top: bool = False
     next_door: bool = False
     extension: bool = False
+    raw: bool = False
+    repeatable: bool = False
 
     @property
     def allowed_from(self) -> frozenset[Side]:
@@ -90,6 +95,38 @@ _B = frozenset({Kind.BROADCAST})
 RECEIPT: Final = 'x_receipt'
 #: Asks a cell who it is and what time it has there.
 PING: Final = 'x_ping'
+
+#: What is ordered for one instance, goes down to its cell and is journaled on the way.
+INSTANCE_ACTIONS: Final = (
+    'backup_instance',
+    'confirm_resize',
+    'inject_network_info',
+    'live_migrate_instance',
+    'pause_instance',
+    'reboot_instance',
+    'rebuild_instance',
+    'reset_network',
+    'resize_instance',
+    'resume_instance',
+    'revert_resize',
+    'set_admin_password',
+    'snapshot_instance',
+    'soft_delete_instance',
+    'start_instance',
+    'suspend_instance',
+    'terminate_instance',
+    'unpause_instance',
+)
+
+#: What a cell reports of its instances, one message for each change, as nova-cells does.
+_REPORTS: Final = (
+    'bdm_destroy_at_top',
+    'bdm_update_or_create_at_top',
+    'bw_usage_update_at_top',
+    'instance_destroy_at_top',
+    'instance_fault_create_at_top',
+    'instance_update_at_top',
+)
 
 _ROWS = (
     Operation('service_get_all', _B, Direction.DOWN, replies=True, runs_at_source=True),
@@ -117,6 +154,48 @@ _ROWS = (
     Operation('announce_capacities', _T, Direction.DOWN, notice=True, next_door=True),
     Operation('update_capabilities', _T, Direction.UP, notice=True, next_door=True),
     Operation('update_capacities', _T, Direction.UP, notice=True, next_door=True),
+    *(Operation(name, _T, Direction.DOWN, changes=True) for name in INSTANCE_ACTIONS),
+    *(Operation(name, _B, Direction.UP, changes=True, at_top=True) for name in _REPORTS),
+    Operation('stop_instance', _T, Direction.DOWN, replies=True, changes=True),
+    Operation('build_instances', _T, Direction.DOWN, changes=True),
+    Operation('instance_update_from_api', _T, Direction.DOWN, changes=True),
+    Operation('instance_delete_everywhere', _B, Direction.DOWN, changes=True, runs_at_source=True),
+    # The dirty set repeats what is not answered: nothing is journaled on the way.
+    Operation(
+        'x_instances_update_at_top',
+        _B,
+        Direction.UP,
+        replies=True,
+        changes=True,
+        at_top=True,
+        extension=True,
+        raw=True,
+        repeatable=True,
+    ),
+    Operation(
+        'x_instances_compare',
+        _B,
+        Direction.UP,
+        replies=True,
+        changes=True,
+        at_top=True,
+        extension=True,
+        raw=True,
+        repeatable=True,
+    ),
+    Operation(
+        'x_instances_state',
+        _T,
+        Direction.DOWN,
+        replies=True,
+        changes=True,
+        extension=True,
+        raw=True,
+        repeatable=True,
+    ),
+    Operation('x_action_failed', _B, Direction.UP, changes=True, at_top=True, extension=True),
+    Operation('x_build_answer', _T, Direction.UP, changes=True, extension=True),
+    Operation('x_build_cancel', _T, Direction.DOWN, changes=True, extension=True),
     Operation(RECEIPT, _T, None, notice=True, next_door=True, extension=True),
     Operation(PING, _T, None, replies=True, extension=True),
 )

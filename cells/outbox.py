@@ -20,7 +20,7 @@ from cells import context, exceptions, operations
 from cells.db import engine
 from cells.db import journal as db_journal
 from cells.drivers import base
-from cells.journal import Patience
+from cells.patience import Patience
 from cells.state import CellStateManager
 from cells.stats import Stats
 
@@ -177,7 +177,14 @@ class Outbox:
         if room <= 0:
             return
         with self._database.write() as connection:
-            rows = db_journal.outbox_claim(connection, self._worker, name, CLAIM_SECONDS, room)
+            rows = db_journal.outbox_claim(
+                connection,
+                self._worker,
+                name,
+                CLAIM_SECONDS,
+                room,
+                confirms=self._state.sightings.is_ours(name),
+            )
         for row in rows:
             outgoing = base.Outgoing(
                 kind=operations.Kind(row['kind']),

@@ -8,6 +8,7 @@ syntax needs cannot be part of a name (R11).
 import dataclasses
 import functools
 import re
+from collections.abc import Mapping
 
 SEPARATOR = '!'
 ITEM_SEPARATOR = '@'
@@ -86,6 +87,38 @@ class CellPath:
     def backwards(self) -> 'CellPath':
         """Return the way back."""
         return CellPath(self.names[::-1])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Aliases:
+    """Where cells are now that were renamed or moved, and with them all below them (R12).
+
+    :ivar prefixes: the path that a cell had -> the path that it has.
+    """
+
+    prefixes: Mapping[CellPath, CellPath] = dataclasses.field(default_factory=dict)
+
+    def resolve(self, path: CellPath) -> CellPath:
+        """Return the path that a cell has now; the longest prefix that is known counts.
+
+        :raises ValueError: the aliases lead round in circles.
+        """
+        if not self.prefixes:
+            return path
+        found = path
+        for _ in range(len(self.prefixes) + 1):
+            following = self._step(found)
+            if following is None:
+                return found
+            found = following
+        raise ValueError('the aliases of paths lead %s round in circles' % path)
+
+    def _step(self, path: CellPath) -> CellPath | None:
+        for length in range(len(path), 0, -1):
+            new = self.prefixes.get(CellPath(path.names[:length]))
+            if new is not None:
+                return CellPath(new.names + path.names[length:])
+        return None
 
 
 # Topologies are small and stable: the same few paths come with every message.

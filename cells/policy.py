@@ -1,14 +1,22 @@
 """Who may do what with an instance: rules in code, applied by the cell that does it.
 
 ``compute:<method>`` is for administrators and for members of the project that the
-instance belongs to, unless a rule of its own stands below.
+instance belongs to, unless a rule of its own stands below. ``cells_scheduler_filter:<filter>``
+says who may give the hint that the filter is for; that is asked in every cell on the way.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from cells import context, exceptions
 
-ADMIN_ONLY: Final = frozenset({'compute:unlock_override'})
+#: By hint of a build.
+HINTS: Final = {
+    'target_cell': 'cells_scheduler_filter:TargetCellFilter',
+    'different_cell': 'cells_scheduler_filter:DifferentCellFilter',
+}
+
+ADMIN_ONLY: Final = frozenset({'compute:unlock_override', HINTS['target_cell']})
 
 
 def allows(ctxt: context.RequestContext, action: str, project_id: str | None) -> bool:
@@ -26,3 +34,13 @@ def check(ctxt: context.RequestContext, action: str, instance: Any) -> None:
     """
     if not allows(ctxt, action, instance.project_id):
         raise exceptions.PolicyNotAuthorized(action=action)
+
+
+def check_hints(ctxt: context.RequestContext, hints: Mapping[str, Any]) -> None:
+    """Refuse a build with hints that a request may not give (C8).
+
+    :raises PolicyNotAuthorized: it may not.
+    """
+    for hint, action in HINTS.items():
+        if hints.get(hint) and not allows(ctxt, action, ctxt.project_id):
+            raise exceptions.PolicyNotAuthorized(action=action)

@@ -132,6 +132,23 @@ class Post:
             ),
         )
 
+    def report(
+        self, message: BroadcastMessage, hop: str, on_sent: Callable[[Exception | None], None]
+    ) -> None:
+        """Send a change to a neighbour, past the outbox.
+
+        :param on_sent: told when the broker of the neighbour has it, or why not.
+        """
+        self._send(
+            hop,
+            base.Outgoing(
+                kind=Kind.BROADCAST,
+                text=self.outward(message),
+                ctxt=context.rpc_context(message.ctxt),
+                on_sent=on_sent,
+            ),
+        )
+
     def reply(self, message: Message, responses: Sequence[Response], told: bool = False) -> None:
         """Send the answer to a question back, on the way that it came.
 

@@ -155,14 +155,29 @@ class Questions:
 
         :param on_complete: called with its answer, or None when there was none in time.
         """
-        seconds = self.time_left(message)
+        self.ask_side_later(message, hop, lambda part: on_complete(part[0] if part else None))
+
+    def ask_side_later(
+        self,
+        message: Message,
+        hop: str,
+        on_complete: Callable[[Sequence[Response] | None], None],
+        within: float | None = None,
+    ) -> None:
+        """Ask a neighbour, and with a broadcast all behind it, and return at once.
+
+        :param on_complete: called with their answers, or None when there were none in time.
+        :param within: seconds; None: the uuid says it.
+        """
+        seconds = self.time_left(message) if within is None else within
         deadline = time.monotonic() + seconds
-
-        def complete(parts: replies.Parts) -> None:
-            part = parts[hop]
-            on_complete(part[0] if part else None)
-
-        self._pending.expect(message.uuid, (hop,), deadline, complete)
+        self._pending.expect(
+            message.uuid,
+            (hop,),
+            deadline,
+            lambda parts: on_complete(parts[hop]),
+            next_door=isinstance(message, BroadcastMessage),
+        )
         self._clock.watch(deadline)
         self._send(message, hop, seconds)
 
@@ -300,6 +315,16 @@ class Questions:
         return fresh
 
     def _send(self, message: Message, hop: str, budget: float) -> None:
+        row = OPERATIONS.get(message.method_name)
+        if (
+            row is not None
+            and row.extension
+            and isinstance(message, BroadcastMessage)
+            and self._state.sightings.is_plain(hop)
+        ):
+            refused = Response(_path_of(message, hop), failure=_unknown_there(message, hop))
+            self._pending.put(message.uuid, hop, (refused,))
+            return
         # A neighbour that cannot be asked counts as having answered so.
         self._post.question(
             message,
@@ -408,6 +433,11 @@ def _mute(message: Message, hop: str) -> Failure:
             cell_name=path,
         )
     )
+
+
+def _unknown_there(message: Message, hop: str) -> Failure:
+    detail = '%s: cell %s is a plain nova-cells' % (message.method_name, _path_of(message, hop))
+    return remote_errors.failure_of(exceptions.CellServiceAPIMethodNotFound(detail=detail))
 
 
 def _path_of(message: Message, name: str) -> str:

@@ -24,7 +24,8 @@ _KNOWN: Final[dict[str, type[exceptions.WireError]]] = {
 }
 
 #: What a caller's own mistake in the arguments looks like in a remote cell.
-_BUILTINS: Final = {cls.__name__: cls for cls in (ValueError, TypeError, KeyError, AttributeError)}
+BUILTINS: Final = (ValueError, TypeError, KeyError, AttributeError)
+_BUILTINS: Final = {cls.__name__: cls for cls in BUILTINS}
 
 
 class RemoteFailure(exceptions.WireError):

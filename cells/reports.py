@@ -35,6 +35,8 @@ TURN_SECONDS: Final = 0.25
 
 #: Under this name the ids of our cells travel up: ``<id>;<name>;<parent>;<protocol>``.
 NODES: Final = 'cells.node'
+#: Under this name the names of those that take no new instances travel up.
+DRAINING: Final = 'cells.draining'
 
 
 def parse_capabilities(items: Iterable[str]) -> dict[str, list[str]]:
@@ -45,7 +47,7 @@ def parse_capabilities(items: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for item in items:
         key, sign, values = item.partition('=')
-        if not sign or not key.strip() or key.strip() == NODES:
+        if not sign or not key.strip() or key.strip() in (NODES, DRAINING):
             raise ValueError('%r is not of the form key=value or key=value1;value2' % item)
         found[key.strip()] = sorted({one.strip() for one in values.split(';') if one.strip()})
     return found
@@ -70,6 +72,7 @@ class Reports:
 
     :param capabilities: the own ones.
     :param count: returns the own capacities; may take a while.
+    :param enabled: tells whether this cell takes new instances.
     """
 
     def __init__(
@@ -80,12 +83,14 @@ class Reports:
         lease: leases.Lease,
         capabilities: Mapping[str, list[str]],
         count: Callable[[], dict[str, Any]],
+        enabled: Callable[[], bool] = lambda: True,
     ) -> None:
         self._state = state
         self._runner = runner
         self._lease = lease
         self._capabilities = dict(capabilities)
         self._count = count
+        self._enabled = enabled
         self._own: dict[str, Any] = {}
         self._counted: int | None = None
         self._versions: Mapping[str, int] = {}
@@ -121,6 +126,8 @@ class Reports:
             versions.EXTENSION_VERSION,
         )
         parts: list[Mapping[str, list[str]]] = [{**self._capabilities, NODES: [node]}]
+        if not self._enabled():
+            parts.append({DRAINING: [topology.own_name]})
         for seen in self._living():
             if self._is_below_itself(seen):
                 # So that every cell of the cycle learns of it.
@@ -131,12 +138,16 @@ class Reports:
 
     def capacities(self) -> dict[str, Any]:
         """Return what is free in this cell and in the living children together."""
-        return capacity.merge(
-            [
-                self._own,
-                *(seen.capacities for seen in self._living() if not self._is_below_itself(seen)),
-            ]
-        )
+        parts: list[Mapping[str, Any]] = [self._own]
+        for seen in self._living():
+            if not self._is_below_itself(seen):
+                # What is below a nova-cells is in its sums, but not all of it says "free".
+                plain = seen.protocol == 0
+                parts.append(_without_free(seen.capacities) if plain else seen.capacities)
+        found = capacity.merge(parts)
+        if any(part and 'free' not in part for part in parts):
+            return _without_free(found)
+        return found
 
     def own_capacities(self) -> dict[str, Any]:
         """Return what is free on the hosts of this cell."""
@@ -212,7 +223,7 @@ class Reports:
         now = time.monotonic()
         for operation, key, value in (
             ('update_capabilities', 'capabilities', self.capabilities()),
-            ('update_capacities', 'capacities', self.capacities()),
+            ('update_capacities', 'capacities', self._told()),
         ):
             news = (value, to, wanted)
             told, at = self._sent.get(key, (None, -math.inf))
@@ -225,7 +236,24 @@ class Reports:
                     operation, parent, arguments, functools.partial(self._not_sent, key)
                 )
 
+    def _told(self) -> dict[str, Any]:
+        """Return what the parents may count on: nothing for new instances of a drained cell."""
+        found = self.capacities()
+        return found if self._enabled() else _nothing_of(found)
+
     def _not_sent(self, key: str) -> None:
         """Have a report tried again soon that did not get out."""
         _, at = self._sent.get(key, (None, -math.inf))
         self._sent[key] = (None, at)
+
+
+def _without_free(capacities: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in capacities.items() if key != 'free'}
+
+
+def _nothing_of(capacities: Mapping[str, Any]) -> dict[str, Any]:
+    """Return capacities of the same form with nothing in them."""
+    return {
+        key: _nothing_of(value) if isinstance(value, Mapping) else 0
+        for key, value in capacities.items()
+    }

@@ -1,10 +1,14 @@
-"""The clients of a cell: :class:`CellsAPI`, nova's contract, and :class:`OpsAPI` beside it.
+"""The clients of a cell: :class:`CellsAPI`, nova's contract, and what is beside it.
+
+:class:`InstancesAPI` keeps the records that an API service works with, :class:`OpsAPI`
+is for operators.
 
 An API service makes one of each and keeps it::
 
     conf = cfg.ConfigOpts()
     conf(args, project='cells')
     api = rpcapi.CellsAPI.from_conf(conf)
+    records = rpcapi.InstancesAPI.from_conf(conf)
     services = api.service_get_all(ctxt)
 
 ``ctxt`` is a request context: ours, nova's, or anything with ``to_dict()``.
@@ -20,10 +24,30 @@ from typing import Any
 from oslo_config import cfg
 
 from cells import versions
-from cells.client import base, hosts, instances, topology
+from cells.client import (
+    base,
+    builds,
+    hosts,
+    instance_actions,
+    instance_reports,
+    instances,
+    records,
+    topology,
+)
+
+__all__ = ['CellsAPI', 'InstancesAPI', 'OpsAPI']
+
+InstancesAPI = records.InstancesAPI
 
 
-class CellsAPI(topology.TopologyCalls, hosts.HostCalls, instances.InstanceCalls):
+class CellsAPI(
+    topology.TopologyCalls,
+    hosts.HostCalls,
+    instances.InstanceCalls,
+    instance_actions.InstanceActions,
+    instance_reports.InstanceReports,
+    builds.BuildCalls,
+):
     """What API services ask of the cells, as in nova (``spec/rpc_client.json``).
 
     Calls raise the errors of :mod:`cells.exceptions` that the cells report;

@@ -30,6 +30,8 @@ PING_SECONDS: Final = 5.0
 MUTE_SECONDS: Final = 3 * PING_SECONDS + 2
 #: Seconds until a neighbour that was never heard of is worth a warning.
 UNHEARD_SECONDS: Final = 30.0
+#: Seconds in which one of our cells says something: who is silent for longer is plain.
+STRANGER_SECONDS: Final = 120.0
 #: A clock that is off by more is worth an alarm.
 OFFSET_ALARM: Final = 1.0
 
@@ -111,6 +113,14 @@ class Sightings:
         """Tell whether a neighbour understands what we add."""
         seen = self._sightings.get(name)
         return seen is not None and seen.is_ours
+
+    def is_plain(self, name: str) -> bool:
+        """Tell whether a neighbour is a nova-cells, as is one that never says anything."""
+        with self._lock:
+            seen = self._of(name)
+            if seen.protocol < 0:
+                return time.monotonic() - seen.heard > STRANGER_SECONDS
+            return not seen.is_ours
 
     def saw(
         self,

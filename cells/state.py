@@ -17,6 +17,7 @@ from typing import Any, Final
 from cells import exceptions, neighbour_sources, paths, routing, sightings
 from cells.db import changes, engine
 from cells.db import neighbours as db_neighbours
+from cells.db import path_aliases as db_path_aliases
 
 LOG = logging.getLogger(__name__)
 
@@ -171,6 +172,8 @@ class CellStateManager:
         #: The id of this cell, known from :meth:`start` on.
         self.cell_id = ''
         self.topology = Topology(paths.check_name(place.name), is_top=place.is_top)
+        #: Where cells are that were renamed or moved.
+        self.aliases = paths.Aliases()
 
     def on_change(self, listener: Callable[[Topology], None]) -> None:
         """Have a function called with each new topology."""
@@ -188,6 +191,7 @@ class CellStateManager:
         self.cell_id = db_neighbours.cell_id(self._database)
         self._versions = changes.versions(self._database)
         self._load()
+        self._read_aliases()
         self.sightings.exchange(self._versions)
         self._thread = threading.Thread(target=self._run, name='state', daemon=True)
         self._thread.start()
@@ -203,6 +207,17 @@ class CellStateManager:
     def refresh(self) -> None:
         """Read the neighbours now; on any failure the last good ones stay."""
         self._guarded(self._load)
+        self._guarded(self._read_aliases)
+
+    def resolve(self, path: paths.CellPath) -> paths.CellPath:
+        """Return where a cell is now that somebody knows by a path that it may have had before.
+
+        :raises CellRoutingInconsistency: the aliases are of no use.
+        """
+        try:
+            return self.aliases.resolve(path)
+        except ValueError as error:
+            raise exceptions.CellRoutingInconsistency(reason=str(error)) from None
 
     def share(self) -> None:
         """Write what was learned soon, not at the next turn."""
@@ -233,6 +248,9 @@ class CellStateManager:
                 self.sightings.get(name)
             for listener in self._listeners:
                 listener(found)
+
+    def _read_aliases(self) -> None:
+        self.aliases = db_path_aliases.aliases(self._database)
 
     def _exchange(self) -> None:
         self.sightings.exchange(self._versions)
@@ -279,6 +297,7 @@ class CellStateManager:
                 ):
                     checked = now
                     self._guarded(self._load)
+                    self._guarded(self._read_aliases)
                 if (
                     woken
                     or now - exchanged >= REPORT_SECONDS

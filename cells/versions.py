@@ -57,12 +57,25 @@ RPC_VERSION: Final = list(RPC_HISTORY)[-1]
 OPS_NAMESPACE: Final = 'cells.ops'
 OPS_VERSION: Final = '1.0'
 
+#: The namespace for records of instances beside the contract, see ``rpcapi.InstancesAPI``.
+INSTANCES_NAMESPACE: Final = 'cells.instances'
+INSTANCES_VERSION: Final = '1.0'
+
 #: The namespace in which agents report to their cell, see ``endpoints.agents``.
 HOST_NAMESPACE: Final = 'cells.host'
-HOST_VERSION: Final = '1.0'
+#: version -> what it brought
+HOST_HISTORY: Final[dict[str, str]] = {
+    '1.0': 'report',
+    '1.1': 'done, progress, reconcile',
+}
+HOST_VERSION: Final = list(HOST_HISTORY)[-1]
 
-#: Version of what agents serve to their cell.
-AGENT_VERSION: Final = '1.0'
+#: What agents serve to their cell: version -> what it brought
+AGENT_HISTORY: Final[dict[str, str]] = {
+    '1.0': 'ping, uptime, flags and power of the host, validate_console_port',
+    '1.1': 'accept, and what is asked of an instance directly',
+}
+AGENT_VERSION: Final = list(AGENT_HISTORY)[-1]
 
 #: Version of ``process_message`` between cells, unchanged from Grizzly to Stein.
 INTERCELL_VERSION: Final = '1.0'

@@ -19,6 +19,8 @@ from cells.messages import Extension, Failure, Message, Response
 from cells.operations import Direction, Kind
 
 EXTENSION_KEY: Final = 'cells.x'
+#: Begins the names of operations that only cells of ours know.
+OWN_PREFIX: Final = 'x_'
 MAX_UUID_LENGTH: Final = 120
 MAX_NAME_LENGTH: Final = 64
 MAX_ID_LENGTH: Final = 36
@@ -82,6 +84,12 @@ def encode(message: Message) -> str:
         'hop_count': message.hop_count,
         'max_hop_count': message.max_hop_count,
     }
+    if message.method_name.startswith(OWN_PREFIX):
+        # Only cells of ours read it: what they take for granted is left out (P5).
+        del envelope['hop_count']
+        for key in ('fanout', 'max_hop_count'):
+            if envelope[key] is None or envelope[key] is False:
+                del envelope[key]
     if isinstance(message, messages.TargetedMessage):
         envelope['target_cell'] = str(message.target_cell)
     elif isinstance(message, messages.ResponseMessage):
@@ -243,6 +251,19 @@ def marked_uuid(uuid: str, extension: Extension) -> str:
         if len(longer) <= MAX_UUID_LENGTH and ';' not in str(value):
             marked = longer
     return marked
+
+
+def counted_uuid(uuid: str, count: tuple[int, int]) -> str:
+    """Return the uuid with the count of the state of an instance that the message tells."""
+    return '%s;p=%d.%d' % (uuid, *count)
+
+
+def count_of(uuid: str) -> tuple[int, int] | None:
+    """Return the count that stands behind a uuid, None when there is none."""
+    epoch, _, seq = marks(uuid).get('p', '').partition('.')
+    if epoch.isdecimal() and seq.isdecimal() and len(epoch) < 19 and len(seq) < 19:
+        return int(epoch), int(seq)
+    return None
 
 
 def bare_uuid(uuid: str) -> str:

@@ -246,6 +246,7 @@ transport_url = %(url)s
 host = testhost
 state_path = %(state_path)s
 debug = %(debug)s
+shelved_offload_time = -1
 
 [database]
 connection = %(database)s

@@ -57,6 +57,12 @@ def build(workdir, name: str, others: Mapping[str, bool], **options: Any) -> cel
     return cell.Cell(conf, slots.WorkerSlot.take(conf.state_path))
 
 
+def build_again(workdir, name: str, **options: Any) -> cell.Cell:
+    """Return another worker of a cell that was built before, with the database that it has."""
+    conf = conf_of(workdir, name, **options)
+    return cell.Cell(conf, slots.WorkerSlot.take(conf.state_path))
+
+
 def api(one: cell.Cell) -> rpcapi.CellsAPI:
     """Return a client of a cell."""
     return rpcapi.CellsAPI.from_conf(one._conf)

@@ -71,6 +71,10 @@ class Client:
             client = self._clients[version] = self._client.prepare(version=version)
         return client
 
+    def _can_send(self, version: str) -> bool:
+        """Tell whether the cap allows a version."""
+        return bool(self._prepared(version).can_send_version())
+
     def _call(self, ctxt: Any, version: str, method: str, **kwargs: Any) -> Any:
         return self._call_within(None, ctxt, version, method, **kwargs)
 

@@ -34,15 +34,7 @@ def check(conf: cfg.ConfigOpts) -> None:
     """
     launch.check_values(conf)
     rpc.get_transport(conf).cleanup()
-    try:
-        agent.measuring(conf)()
-    except OSError as error:
-        raise exceptions.ConfigurationError(
-            reason='[compute] instances_path = %s cannot be measured: %s'
-            % (conf.compute.instances_path, error)
-        ) from None
-    agent.build(conf, agent.measuring(conf))
-    agent.lock(conf.state_path).close()
+    agent.check(conf)
 
 
 class AgentService(oslo_service.ServiceBase):
@@ -59,7 +51,7 @@ class AgentService(oslo_service.ServiceBase):
         """Report and serve. A configuration that cannot work ends the process."""
         try:
             self._lock = agent.lock(self._conf.state_path)
-            found = agent.build(self._conf, agent.measuring(self._conf))
+            found = agent.build(self._conf)
             found.start()
         except exceptions.ConfigurationError as error:
             reason = str(error)

@@ -12,6 +12,7 @@ from cells import (
     exceptions,
     neighbour_sources,
     paths,
+    plugins,
     reports,
     rpc,
     service,
@@ -58,6 +59,7 @@ def check(conf: cfg.ConfigOpts) -> None:
     """
     launch.check_values(conf)
     settings.find(conf.cells.driver)
+    plugins.load_scheduler(conf.cells)
     try:
         paths.check_name(conf.cells.name)
     except ValueError as error:

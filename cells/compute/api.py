@@ -1,47 +1,112 @@
-"""What parents may have done with an instance through ``run_compute_api_method``.
+"""All that can be done with instances of this cell, and the two ways to ask for it.
 
-A method is a row in :data:`METHODS`; nothing else can be called. Before it changes
-anything its arguments are bound to its signature and checked, the instance is locked,
-and policy, lock and state are looked at, in this order (``spec/compute_api.json``,
-``common_rules``).
+:func:`perform` is for messages that name the action; :func:`run` is what parents do through
+``run_compute_api_method``, where an allow-list says what they may name. What nova's cells
+dropped without a word is in :data:`REFUSED`, with the reason (O1).
 """
 
-import dataclasses
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells import arguments, context, exceptions, policy
+from cells import arguments, context, dispatch, exceptions, messages
+from cells.compute import (
+    consoles,
+    deletion,
+    flags,
+    guest,
+    images,
+    leaving,
+    metadata,
+    network,
+    power,
+    resizing,
+    shelving,
+    volumes,
+)
+from cells.compute.actions import Action, Request, bound, key_of
+from cells.compute.means import Means
 from cells.db import instances as db_instances
-from cells.objects.instance import Instance
 
-#: Items that an instance may have in its metadata.
-MOST_METADATA: Final = 1024
+#: By name, as in ``spec/compute_api.json``.
+ACTIONS: Final[dict[str, Action]] = {
+    action.name: action
+    for subject in (
+        consoles,
+        deletion,
+        flags,
+        guest,
+        images,
+        leaving,
+        metadata,
+        network,
+        power,
+        resizing,
+        shelving,
+        volumes,
+    )
+    for action in subject.ACTIONS
+}
 
+#: What ``run_compute_api_method`` may name: what parents of some release send that way, and
+#: what has no message of its own.
+METHODS: Final[dict[str, Action]] = {
+    name: ACTIONS[name]
+    for name in (
+        'add_fixed_ip',
+        'attach_interface',
+        'attach_volume',
+        'delete_instance_metadata',
+        'detach_interface',
+        'detach_volume',
+        'evacuate',
+        'force_delete',
+        'get_console_output',
+        'get_diagnostics',
+        'get_instance_diagnostics',
+        'get_instance_metadata',
+        'get_rdp_connect_info',
+        'get_serial_console_connect_info',
+        'get_spice_connect_info',
+        'get_vnc_connect_info',
+        'lock',
+        'rebuild',
+        'remove_fixed_ip',
+        'rescue',
+        'restore',
+        'set_admin_password',
+        'shelve',
+        'shelve_offload',
+        'swap_volume',
+        'trigger_crash_dump',
+        'unlock',
+        'unrescue',
+        'unshelve',
+        'update',
+        'update_instance_metadata',
+    )
+}
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Method:
-    """What can be done with an instance.
+_NO_FLOATING: Final = 'no cell has floating IPs; they are attached where the API service is'
+_NO_VOLUME_SNAPSHOTS: Final = 'no host of this cell takes part in snapshots of volumes'
+_NOT_UNDER_WAY: Final = 'a live migration that is under way is brought to an end by its hosts alone'
 
-    :ivar perform: called with (connection, context, instance, arguments).
-    :ivar check: called with the arguments alone before; raises for what cannot be meant.
-    :ivar unlocked: whether the instance must not be locked, except for administrators.
-    :ivar vm_states: in which of them it can be done; None for all.
-    :ivar launched: whether the instance must have run once.
-    """
-
-    perform: Callable[..., Any]
-    check: Callable[..., None]
-    unlocked: bool = False
-    vm_states: frozenset[str] | None = None
-    launched: bool = False
-
-    @property
-    def signature(self) -> inspect.Signature:
-        """What may be given beside the instance."""
-        return inspect.signature(self.check)
+#: What is known and not done here, and why; it is refused before anything is changed (O1).
+REFUSED: Final[dict[str, str]] = {
+    'associate_floating_ip': _NO_FLOATING,
+    'disassociate_floating_ip': _NO_FLOATING,
+    'external_instance_event': 'events of networks and volumes are not waited for in this cell',
+    'get_mks_console': 'no host of this cell has MKS consoles',
+    'get_mks_connect_info': 'no host of this cell has MKS consoles',
+    'inject_file': 'files are put into an instance when it is built or rebuilt',
+    'live_migrate_abort': _NOT_UNDER_WAY,
+    'live_migrate_force_complete': _NOT_UNDER_WAY,
+    'quiesce_instance': _NO_VOLUME_SNAPSHOTS,
+    'unquiesce_instance': _NO_VOLUME_SNAPSHOTS,
+    'volume_snapshot_create': _NO_VOLUME_SNAPSHOTS,
+    'volume_snapshot_delete': _NO_VOLUME_SNAPSHOTS,
+}
 
 
 def run(
@@ -50,154 +115,93 @@ def run(
     name: object,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
+    *,
+    means: Means | None = None,
+    message_uuid: str | None = None,
+    answered: bool = False,
+    seconds: float | None = None,
 ) -> Any:
-    """Do something with an instance, in a transaction, and return what came of it.
+    """Do what a parent names, in a transaction, and return what came of it.
 
-    :param name: of a method in :data:`METHODS`.
-    :param args: the uuid of the instance, and what else the method takes.
-    :raises CellServiceAPIMethodNotFound: there is no such method.
+    :param name: in :data:`METHODS`.
+    :param args: the uuid of the instance, and what else the action takes.
+    :param means: see :func:`perform` for the rest.
+    :raises CellServiceAPIMethodNotFound: it is not to be had.
+    :raises WireError: what :func:`perform` raises.
+    """
+    action = METHODS.get(name) if isinstance(name, str) else None
+    if action is None:
+        raise _unknown(name)
+    if not args:
+        raise exceptions.Invalid(reason='%s names no instance: method_args is empty' % name)
+    given = bound(action, args[1:], kwargs)
+    uuid = arguments.text('the uuid of the instance', args[0])
+    return _perform(connection, ctxt, action, uuid, given, means, message_uuid, answered, seconds)
+
+
+def perform(
+    connection: sa.Connection,
+    ctxt: context.RequestContext,
+    name: str,
+    uuid: str,
+    kwargs: Mapping[str, Any],
+    *,
+    means: Means | None = None,
+    message_uuid: str | None = None,
+    answered: bool = False,
+    seconds: float | None = None,
+) -> Any:
+    """Do something with an instance, in a transaction; return the answer, or ``dispatch.Later``.
+
+    :param name: in :data:`ACTIONS`.
+    :param message_uuid: of the message that it came with; what came before is not done again.
+    :param answered: whether a caller waits for the answer.
+    :param seconds: how long.
     :raises Invalid: the arguments do not fit.
     :raises InstanceNotFound: there is no such instance.
     :raises PolicyNotAuthorized: the request may not.
     :raises InstanceInvalidState: it cannot be done now; InstanceIsLocked when it is locked.
+    :raises InstanceUpdateConflict: another task has it.
     """
-    method = METHODS.get(name) if isinstance(name, str) else None
-    if method is None:
-        raise exceptions.CellServiceAPIMethodNotFound(
-            detail='%.80s; there are %s' % (ascii(name), ', '.join(METHODS))
-        )
-    if not args:
-        raise exceptions.Invalid(reason='%s names no instance: method_args is empty' % name)
-    try:
-        method.signature.bind(*args[1:], **kwargs)
-    except TypeError as error:
-        raise exceptions.Invalid(reason='%s: %s' % (name, error)) from None
-    method.check(*args[1:], **kwargs)
-    uuid = arguments.text('the uuid of the instance', args[0])
-    instance = db_instances.instance_get(connection, uuid, lock=True)
-    _check_instance(ctxt, str(name), method, instance)
-    return method.perform(connection, ctxt, instance, *args[1:], **kwargs)
+    action = ACTIONS[name]
+    given = bound(action, (), kwargs)
+    return _perform(connection, ctxt, action, uuid, given, means, message_uuid, answered, seconds)
 
 
-def _check_instance(
-    ctxt: context.RequestContext, name: str, method: Method, instance: Instance
-) -> None:
-    policy.check(ctxt, 'compute:%s' % name, instance)
-    if method.unlocked and instance.locked and not ctxt.is_admin:
-        raise exceptions.InstanceIsLocked(instance_uuid=instance.uuid)
-    attribute = None
-    if method.vm_states is not None and instance.vm_state not in method.vm_states:
-        attribute = 'vm_state'
-    elif method.launched and instance.launched_at is None:
-        attribute = 'launched_at'
-    if attribute is not None:
-        raise exceptions.InstanceInvalidState(
-            attr=attribute,
-            instance_uuid=instance.uuid,
-            state=getattr(instance, attribute),
-            method=name,
-        )
-
-
-# -- locks --
-
-
-def _no_arguments() -> None:
-    """Stand for what takes nothing beside the instance."""
-
-
-def _lock(connection: sa.Connection, ctxt: context.RequestContext, instance: Instance) -> None:
-    owner = _is_owner(ctxt, instance)
-    if instance.locked and owner:
-        return
-    db_instances.instance_update(
-        connection,
-        instance.uuid,
-        {'locked': True, 'locked_by': 'owner' if owner else 'admin'},
-        expected={'locked': instance.locked, 'locked_by': instance.locked_by},
-    )
-
-
-def _unlock(connection: sa.Connection, ctxt: context.RequestContext, instance: Instance) -> None:
-    by_others = 'admin' if _is_owner(ctxt, instance) else 'owner'
-    if instance.locked and instance.locked_by == by_others:
-        policy.check(ctxt, 'compute:unlock_override', instance)
-    if instance.locked or instance.locked_by is not None:
-        db_instances.instance_update(
-            connection,
-            instance.uuid,
-            {'locked': False, 'locked_by': None},
-            expected={'locked': instance.locked, 'locked_by': instance.locked_by},
-        )
-
-
-def _is_owner(ctxt: context.RequestContext, instance: Instance) -> bool:
-    return instance.project_id is not None and ctxt.project_id == instance.project_id
-
-
-# -- metadata --
-
-
-def _get_metadata(
-    connection: sa.Connection, ctxt: context.RequestContext, instance: Instance
-) -> dict[str, str]:
-    return dict(instance.metadata)
-
-
-def _check_update(metadata: object, delete: object = False) -> None:
-    given = arguments.mapping('metadata', metadata)
-    for key, value in given.items():
-        arguments.text('a key of metadata', key)
-        arguments.text('metadata %.40s' % ascii(key), value, empty=True)
-    if len(given) > MOST_METADATA:
-        raise exceptions.Invalid(
-            reason='metadata has %d items, at most %d are allowed' % (len(given), MOST_METADATA)
-        )
-    if not isinstance(delete, bool):
-        raise exceptions.Invalid(reason='delete is %.60s, not true or false' % ascii(delete))
-
-
-def _update_metadata(
+def _perform(
     connection: sa.Connection,
     ctxt: context.RequestContext,
-    instance: Instance,
-    metadata: Mapping[str, str],
-    delete: bool = False,
-) -> dict[str, str]:
-    result = dict(metadata) if delete else {**instance.metadata, **metadata}
-    if len(result) > MOST_METADATA:
-        raise exceptions.Invalid(
-            reason='instance %s would have %d items of metadata, at most %d are allowed'
-            % (instance.uuid, len(result), MOST_METADATA)
-        )
-    if result != instance.metadata:
-        db_instances.metadata_set(connection, instance.uuid, metadata, replace=delete)
-        db_instances.instance_update(connection, instance.uuid, {})
-    return result
+    action: Action,
+    uuid: str,
+    given: Mapping[str, Any],
+    means: Means | None,
+    message_uuid: str | None,
+    answered: bool,
+    seconds: float | None,
+) -> Any:
+    found = means or Means()
+    request = Request(
+        connection=connection,
+        ctxt=ctxt,
+        action=action,
+        instance=db_instances.instance_get(connection, uuid, lock=True),
+        key=key_of(message_uuid or messages.new_uuid()),
+        means=found,
+        answered=answered,
+        seconds=found.call_timeout if seconds is None else seconds,
+    )
+    if request.is_done():
+        return None
+    request.check()
+    value = request.perform(given)
+    if not isinstance(value, dispatch.Later):
+        request.done()
+    return value
 
 
-def _check_key(key: object) -> None:
-    arguments.text('key', key)
-
-
-def _delete_metadata(
-    connection: sa.Connection, ctxt: context.RequestContext, instance: Instance, key: str
-) -> None:
-    if key in instance.metadata:
-        db_instances.metadata_delete(connection, instance.uuid, [key])
-        db_instances.instance_update(connection, instance.uuid, {})
-
-
-_AT_WORK: Final = frozenset({'active', 'paused', 'suspended', 'stopped'})
-
-METHODS: Final[dict[str, Method]] = {
-    'delete_instance_metadata': Method(
-        _delete_metadata, _check_key, unlocked=True, vm_states=_AT_WORK, launched=True
-    ),
-    'get_instance_metadata': Method(_get_metadata, _no_arguments),
-    'lock': Method(_lock, _no_arguments),
-    'unlock': Method(_unlock, _no_arguments),
-    'update_instance_metadata': Method(
-        _update_metadata, _check_update, unlocked=True, vm_states=_AT_WORK, launched=True
-    ),
-}
+def _unknown(name: object) -> exceptions.CellServiceAPIMethodNotFound:
+    if isinstance(name, str) and name in REFUSED:
+        return exceptions.CellServiceAPIMethodNotFound(detail='%s: %s' % (name, REFUSED[name]))
+    return exceptions.CellServiceAPIMethodNotFound(
+        detail='%.80s; there are %s' % (ascii(name), ', '.join(METHODS))
+    )

@@ -21,6 +21,18 @@ SEND_RETRIES: Final = 2
 UNROUTABLE_SECONDS: Final = 5
 #: How many calls may wait for one host.
 WAITING_PER_HOST: Final = 4
+#: What agents of the first version serve as well, to whom no later one may be named.
+FIRST_VERSION: Final = '1.0'
+FIRST_METHODS: Final = frozenset(
+    (
+        'get_host_uptime',
+        'host_maintenance_mode',
+        'host_power_action',
+        'ping',
+        'set_host_enabled',
+        'validate_console_port',
+    )
+)
 
 
 class HostClient:
@@ -66,6 +78,7 @@ class HostClient:
             with _translated(host, method, seconds):
                 return client.prepare(
                     server=host,
+                    version=_version(method),
                     timeout=seconds,
                     transport_options=oslo_messaging.TransportOptions(at_least_once=True),
                 ).call(ctxt, method, **kwargs)
@@ -76,7 +89,9 @@ class HostClient:
         :raises ComputeServiceUnavailable: it has no queue.
         """
         client = self._client(host).prepare(
-            server=host, transport_options=oslo_messaging.TransportOptions(at_least_once=True)
+            server=host,
+            version=_version(method),
+            transport_options=oslo_messaging.TransportOptions(at_least_once=True),
         )
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(oslo_messaging.MessageUndeliverable),
@@ -118,6 +133,10 @@ class HostClient:
                 self._waiting_for[host] -= 1
                 if not self._waiting_for[host]:
                     del self._waiting_for[host]
+
+
+def _version(method: str) -> str:
+    return FIRST_VERSION if method in FIRST_METHODS else versions.AGENT_VERSION
 
 
 @contextlib.contextmanager

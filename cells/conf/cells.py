@@ -89,6 +89,74 @@ CONTRACT_OPTS = [
         help='Percentage of the whole memory and of the whole disk of each host that is kept '
         'back when counting how many instances fit on it.',
     ),
+    cfg.ListOpt(
+        'scheduler_filter_classes',
+        default=['nova.cells.filters.all_filters'],
+        help='Filters that say which cells may take a new instance, asked in this order: names '
+        'from the entry points cells.filters, which are target_cell, image_properties, '
+        'different_cell and capacity, the paths that nova has for them, or the path of a class. '
+        'The default stands for all four.',
+    ),
+    cfg.ListOpt(
+        'scheduler_weight_classes',
+        default=['nova.cells.weights.all_weighers'],
+        help='Weighers that say which of these cells come first: names from the entry points '
+        'cells.weights, which are mute_child, ram_by_instance_type and weight_offset, the paths '
+        'that nova has for them, or the path of a class. The default stands for all three.',
+    ),
+    cfg.IntOpt(
+        'scheduler_retries',
+        default=10,
+        help='How often a build waits for scheduler_retry_delay when cells have room, but as many '
+        'builds on their way as there is room for. After that it is sent to one of them all the '
+        'same. When no cell has room, nothing is waited for. Below 0 counts as 0.',
+    ),
+    cfg.IntOpt(
+        'scheduler_retry_delay',
+        default=2,
+        help='Seconds of each such wait, at least 1.',
+    ),
+    cfg.FloatOpt(
+        'ram_weight_multiplier',
+        default=10.0,
+        help='What memory counts when cells are weighed: the cell that has memory for the most '
+        'instances of the size gets so much, the one with the least 0, others in between. A '
+        'negative value fills one cell before the next.',
+    ),
+    cfg.FloatOpt(
+        'mute_weight_multiplier',
+        default=-10000.0,
+        help='What it counts when cells are weighed that one is mute.',
+    ),
+    cfg.FloatOpt(
+        'offset_weight_multiplier',
+        default=1.0,
+        help='What weight_offset of a child counts when cells are weighed. The weight of a cell is '
+        'weight_scale times the sum of the other weighers, plus this times weight_offset: with '
+        'an offset of 999999999999999 a child comes first as long as it lives and has room, '
+        'with a negative one of that size last. To leave a cell out see "enabled".',
+    ),
+    cfg.IntOpt(
+        'instance_update_num_instances',
+        default=60,
+        min=0,
+        help='How many instances a parent that is a plain nova-cells is told of in a minute by '
+        'each worker, whether they have changed or not, so that what it knows of them wrongly is '
+        'repaired. Parents of our own kind are told what differs, see heal_page_interval.',
+    ),
+    cfg.IntOpt(
+        'instance_updated_at_threshold',
+        default=0,
+        help='A plain nova-cells is told in this way only of instances that have changed within so '
+        'many seconds; 0 for all.',
+    ),
+    cfg.IntOpt(
+        'instance_update_sync_database_limit',
+        default=200,
+        min=1,
+        max=500,
+        help='How many instances are read, and compared with what the cells above know, at a time.',
+    ),
     cfg.StrOpt(
         'rpc_driver_queue_base',
         default='cells.intercell',
@@ -103,6 +171,35 @@ OWN_OPTS = [
         choices=list(versions.OBJECT_VERSIONS),
         help='Release at whose versions objects travel between cells: the same for a whole tree, '
         'and no newer than its oldest nova-cells. All releases accept those of liberty.',
+    ),
+    cfg.BoolOpt(
+        'enabled',
+        default=True,
+        mutable=True,
+        help='Whether new instances may be built in this cell and in those below it. With no, '
+        'the cells above are told to choose others, and what is there goes on as before. SIGHUP '
+        'has it read again.',
+    ),
+    cfg.FloatOpt(
+        'build_timeout',
+        default=3600.0,
+        min=1,
+        help='Seconds after which a build that a child was given, and never said anything about, '
+        'is taken from it and given to the next one.',
+    ),
+    cfg.FloatOpt(
+        'build_host_timeout',
+        default=120.0,
+        min=1,
+        help='Seconds after which a build in this cell is given to another host when its host does '
+        'not take it, or is down. On a host that is up it may take as long as it needs.',
+    ),
+    cfg.IntOpt(
+        'build_hosts',
+        default=3,
+        min=1,
+        help='How many hosts of this cell are tried for an instance, before the cells above are '
+        'told that it cannot be built here.',
     ),
     cfg.BoolOpt(
         'standalone',
@@ -164,6 +261,28 @@ OWN_OPTS = [
         default=15.0,
         min=0.1,
         help='Seconds after which a change is sent again to a cell that has not confirmed it.',
+    ),
+    cfg.FloatOpt(
+        'heal_page_interval',
+        default=1.0,
+        min=0.01,
+        help='Seconds between two groups of instances that a worker compares with what the cells '
+        'above know of them: in the rounds of the healing, and for an order to sync.',
+    ),
+    cfg.FloatOpt(
+        'heal_round_interval',
+        default=600.0,
+        min=1,
+        help='Seconds between the beginnings of two rounds of the healing, at least.',
+    ),
+    cfg.FloatOpt(
+        'action_timeout',
+        default=600.0,
+        min=1,
+        help='Seconds within which a cell carries out what it was ordered to do with an instance. '
+        'An order that waits longer, as its cell cannot be reached or has too much to do, is not '
+        'carried out any more but reported as failed, to the user as a fault of the instance. '
+        'Deletions have no such bound.',
     ),
     cfg.IntOpt(
         'workers',

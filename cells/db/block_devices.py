@@ -117,3 +117,12 @@ def bdm_destroy(
     if sync:
         instances.instance_touch(connection, instance_uuid, [instances.BLOCK_DEVICES])
     return True
+
+
+def bdm_destroy_all(connection: sa.Connection, instance_uuid: str) -> None:
+    """Drop all block devices of an instance, which is about to be destroyed."""
+    connection.execute(
+        sa.update(models.BlockDeviceMapping)
+        .where(_DEVICES.instance_uuid == instance_uuid, _DEVICES.deleted == 0)
+        .values(deleted=_DEVICES.id, deleted_at=models.utcnow(), updated_at=models.utcnow())
+    )

@@ -19,10 +19,12 @@ _JSON: Final = ('pci_device_pools', 'stats', 'supported_hv_specs')
 _MATTER: Final = frozenset(
     {
         'cpu_allocation_ratio',
+        'disk_allocation_ratio',
         'free_disk_gb',
         'free_ram_mb',
         'local_gb',
         'memory_mb',
+        'ram_allocation_ratio',
         'vcpus',
         'vcpus_used',
     }

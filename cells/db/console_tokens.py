@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells.db import engine, models
+from cells.db import dirty, engine, models
 
 _COLUMNS: Final = models.ConsoleAuthToken.__table__.c
 
@@ -50,7 +50,11 @@ def token_get(database: engine.Database, token: str) -> dict[str, Any] | None:
 
 
 def tokens_delete(connection: sa.Connection, instance_uuid: str) -> int:
-    """Take all rights to the consoles of an instance away; return how many there were."""
+    """Take all rights to the consoles of an instance away; return how many there were.
+
+    Those that the cells above have given go with them.
+    """
+    dirty.mark_row(connection, instance_uuid, dirty.CONSOLE, '')
     gone = sa.delete(models.ConsoleAuthToken).where(_COLUMNS.instance_uuid == instance_uuid)
     return connection.execute(gone).rowcount
 

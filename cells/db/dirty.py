@@ -18,12 +18,20 @@ _DIRTY: Final = models.Dirty.__table__.c
 #: The name that stands for all fields.
 ALL: Final = frozenset('*')
 
+#: Seconds: who sends a mark holds it for less, so what is held for longer was put aside.
+LONGEST_CLAIM: Final = 120.0
+#: Seconds after which it is tried again when it is marked anew.
+TRIED_AGAIN: Final = 30.0
+
 INSTANCE: Final = 'instance'
 FAULT: Final = 'fault'
 ACTION: Final = 'action'
 EVENT: Final = 'event'
 BANDWIDTH: Final = 'bw'
 CONSOLE: Final = 'console'
+
+#: Characters of names after which all fields are meant: the cells above may be away for long.
+LONGEST_NAMES: Final = 1000
 
 
 def mark(
@@ -56,8 +64,27 @@ def mark(
             'attempts': 0,
             'claimed_until': 0.0,
         },
-        {'names': _DIRTY.names + ',' + text, 'epoch': epoch, 'seq': seq},
+        # Whoever sends it just now sees that it is no longer what was claimed.
+        {
+            'names': joined(text),
+            'epoch': epoch,
+            'seq': seq,
+            'claimed_by': None,
+            'claimed_until': _soon(),
+        },
     )
+
+
+def _soon() -> sa.ColumnElement[float]:
+    """Return when it is sent: what was put aside for long is tried again soon."""
+    aside = _DIRTY.claimed_until > engine.now() + LONGEST_CLAIM
+    return sa.case((aside, engine.now() + TRIED_AGAIN), else_=_DIRTY.claimed_until)
+
+
+def joined(names: str) -> sa.ColumnElement[str]:
+    """Return the names of a mark with these as well; all, when they become too long."""
+    long = sa.func.length(_DIRTY.names) > LONGEST_NAMES
+    return sa.case((long, '*'), else_=_DIRTY.names + ',' + names)
 
 
 def mark_row(connection: sa.Connection, uuid: str, part: str, key: str) -> None:

@@ -121,17 +121,26 @@ def replicates(connection: sa.Connection) -> bool:
     return bool(connection.get_execution_options().get('cells_replicates'))
 
 
+def notifies(connection: sa.Connection) -> bool:
+    """Tell whether what happens to instances is noted for who listens to events."""
+    return bool(connection.get_execution_options().get('cells_notifies'))
+
+
 class Database:
     """One database.
 
     :param url: an SQLAlchemy URL.
     :param pool_size: connections kept open; as many again may come for a while.
     :param replicates: whether what happens to instances is noted for the cells above.
+    :param notifies: whether it is noted for who listens to events.
     """
 
-    def __init__(self, url: str, pool_size: int = 10, replicates: bool = False) -> None:
+    def __init__(
+        self, url: str, pool_size: int = 10, replicates: bool = False, notifies: bool = False
+    ) -> None:
         self.url = url
         self._replicates = replicates
+        self._notifies = notifies
         self._pool_size = pool_size
         # SQLite waits for another writer inside of C: under eventlet that would stop the
         # very thread that it waits for.
@@ -148,7 +157,9 @@ class Database:
                 if self.url.startswith('sqlite')
                 else _server(self.url, self._pool_size)
             )
-            engine.update_execution_options(cells_replicates=self._replicates)
+            engine.update_execution_options(
+                cells_replicates=self._replicates, cells_notifies=self._notifies
+            )
             self._reader = (
                 engine.execution_options(cells_read=True)
                 if engine.dialect.name == 'sqlite'
@@ -169,15 +180,23 @@ class Database:
         """Give a connection for single reading statements, each on its own."""
         assert self.engine is not None  # makes both
         assert self._reader is not None
-        with self._reader.connect() as connection:
+        with self._no_raw_errors(), self._reader.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Give a connection in a transaction that ends with the block."""
         turn = self._turn if self.dialect == 'sqlite' else contextlib.nullcontext()
-        with turn, self.engine.begin() as connection:
+        with turn, self._no_raw_errors(), self.engine.begin() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def _no_raw_errors(self) -> Iterator[None]:
+        """Raise what the driver says of a connection that is lost while it is given back."""
+        try:
+            yield
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            raise db_exc.DBConnectionError(error) from error
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -206,7 +225,10 @@ def _timeouts(url: str) -> str:
     if url.startswith('mysql'):
         return 'connect_timeout=5&read_timeout=30&write_timeout=30'
     if url.startswith('postgresql'):
-        return 'connect_timeout=5&keepalives_idle=10&keepalives_interval=5&tcp_user_timeout=30000'
+        timeouts = 'keepalives_idle=10&keepalives_interval=5&tcp_user_timeout=30000'
+        # Compiling a statement is for long analyses: ours would take a hundred times as long.
+        no_jit = '' if 'options=' in url else '&options=-c%20jit%3Doff'
+        return 'connect_timeout=5&' + timeouts + no_jit
     return ''
 
 

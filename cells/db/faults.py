@@ -5,7 +5,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from cells import messages
-from cells.db import dirty, engine, models, rows, statements
+from cells.db import dirty, engine, models, notifications, rows, statements
 
 _FAULTS: Final = models.InstanceFault.__table__.c
 
@@ -30,21 +30,16 @@ def fault_create(
     uuid = uuid or messages.new_uuid()
     if len(message) > LONGEST_MESSAGE and details is None:
         details = message
-    made = statements.insert_new(
-        connection,
-        models.InstanceFault,
-        [
-            {
-                'uuid': uuid,
-                'instance_uuid': instance_uuid,
-                'code': code,
-                'message': message[:LONGEST_MESSAGE],
-                'details': details,
-                'host': host,
-            }
-        ],
-    )
-    if made:
+    row = {
+        'uuid': uuid,
+        'instance_uuid': instance_uuid,
+        'code': code,
+        'message': message[:LONGEST_MESSAGE],
+        'details': details,
+        'host': host,
+    }
+    if statements.insert_new(connection, models.InstanceFault, [row]):
+        notifications.fault_created(connection, row)
         dirty.mark_row(connection, instance_uuid, dirty.FAULT, uuid)
     return uuid
 

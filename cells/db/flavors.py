@@ -28,9 +28,17 @@ def flavor_get(database: engine.Database, flavorid: str) -> dict[str, Any]:
 
     :raises FlavorNotFound: there is none.
     """
-    query = sa.select(*_COLUMNS).where(_COLUMNS.flavorid == flavorid, _COLUMNS.deleted == 0)
     with database.read() as connection:
-        row = connection.execute(query).mappings().first()
+        return flavor_find(connection, flavorid)
+
+
+def flavor_find(connection: sa.Connection, flavorid: str) -> dict[str, Any]:
+    """Return a flavor by its ``flavorid``, values by column.
+
+    :raises FlavorNotFound: there is none.
+    """
+    query = sa.select(*_COLUMNS).where(_COLUMNS.flavorid == flavorid, _COLUMNS.deleted == 0)
+    row = connection.execute(query).mappings().first()
     if row is None:
         raise exceptions.FlavorNotFound(flavor_id=flavorid)
     return _decoded(row)

@@ -51,6 +51,24 @@ def action_find(connection: sa.Connection, uuid: str) -> dict[str, Any] | None:
     return None if found is None else dict(found)
 
 
+def event_known(connection: sa.Connection, uuid: str) -> bool:
+    """Tell whether a step of this uuid is noted."""
+    query = sa.select(_EVENTS.id).where(_EVENTS.uuid == uuid)
+    return connection.execute(query).first() is not None
+
+
+def actions_open(connection: sa.Connection, instance_uuid: str) -> list[dict[str, Any]]:
+    """Return the actions of an instance in this cell that are under way: id, uuid, request_id."""
+    query = sa.select(_ACTIONS.id, _ACTIONS.uuid, _ACTIONS.request_id).where(
+        _ACTIONS.instance_uuid == instance_uuid,
+        _ACTIONS.finish_time.is_(None),
+        _ACTIONS.remote_id.is_(None),
+        _ACTIONS.uuid.is_not(None),
+        _ACTIONS.deleted == 0,
+    )
+    return [dict(row) for row in connection.execute(query.order_by(_ACTIONS.id)).mappings()]
+
+
 def action_by_request(
     connection: sa.Connection, instance_uuid: str, request_id: str | None
 ) -> dict[str, Any] | None:

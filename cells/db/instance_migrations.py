@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -47,6 +47,42 @@ def migration_create(connection: sa.Connection, values: Mapping[str, Any]) -> in
     made = connection.execute(sa.insert(models.Migration).values(**full))
     assert made.inserted_primary_key is not None
     return int(made.inserted_primary_key[0])
+
+
+def migration_get(connection: sa.Connection, migration_id: int) -> dict[str, Any] | None:
+    """Return a migration, values by column, or None."""
+    query = sa.select(*_COLUMNS).where(_COLUMNS.id == migration_id, _COLUMNS.deleted == 0)
+    found = connection.execute(query).mappings().first()
+    return None if found is None else dict(found)
+
+
+def migration_find(
+    connection: sa.Connection, instance_uuid: str, status: Collection[str]
+) -> dict[str, Any] | None:
+    """Return the newest migration of an instance in one of some states, by column, or None."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(
+            _COLUMNS.instance_uuid == instance_uuid,
+            _COLUMNS.status.in_(list(status)),
+            _COLUMNS.deleted == 0,
+        )
+        .order_by(_COLUMNS.id.desc())
+        .limit(1)
+    )
+    found = connection.execute(query).mappings().first()
+    return None if found is None else dict(found)
+
+
+def migration_update(
+    connection: sa.Connection, migration_id: int, values: Mapping[str, Any]
+) -> None:
+    """Change a migration; the caller has locked its instance."""
+    connection.execute(
+        sa.update(models.Migration)
+        .where(_COLUMNS.id == migration_id)
+        .values(updated_at=models.utcnow(), **values)
+    )
 
 
 def migrations_get(

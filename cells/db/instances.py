@@ -19,7 +19,7 @@ from oslo_db import exception as db_exc
 from oslo_utils import timeutils
 
 from cells import exceptions
-from cells.db import dirty, engine, instance_fields, models, statements
+from cells.db import dirty, engine, instance_fields, models, notifications, statements
 from cells.objects import instance as instance_objects
 
 _COLUMNS: Final = models.Instance.__table__.c
@@ -51,6 +51,8 @@ _NOT_STATE: Final = frozenset(
 STATE_COLUMNS: Final = tuple(
     column.name for column in _COLUMNS if column.name not in _NOT_STATE | {'deleted_at'}
 )
+#: Columns of which a change is an event.
+_TOLD: Final = frozenset(('vm_state', 'task_state'))
 METADATA: Final = 'metadata'
 #: Stands among the names of fields for the list of block devices.
 BLOCK_DEVICES: Final = 'block_device_mapping'
@@ -82,6 +84,7 @@ def instance_create(
         metadata_set(connection, values['uuid'], metadata)
     if fields:
         instance_fields.put(connection, values['uuid'], fields)
+    notifications.instance_changed(connection, notifications.CREATE, {}, stored)
     if replicates:
         dirty.mark(
             connection,
@@ -169,6 +172,8 @@ def instance_update(
         names |= instance_fields.put(connection, uuid, fields)
     if not names:
         return frozenset()
+    if sync and not _TOLD.isdisjoint(stored):
+        notifications.instance_changed(connection, notifications.UPDATE, row, stored)
     _write(connection, row, names - _NOT_STATE if sync else frozenset(), stored)
     return frozenset(names)
 
@@ -196,6 +201,8 @@ def instance_destroy(connection: sa.Connection, uuid: str, sync: bool = True) ->
     found = statements.locked(connection, query, free_only=False)
     if not found:
         raise exceptions.InstanceNotFound(instance_id=uuid)
+    if sync:
+        notifications.instance_changed(connection, notifications.DELETE, found[0], {})
     values = {'deleted': _COLUMNS.id, 'deleted_at': models.utcnow()}
     _write(connection, found[0], dirty.ALL if sync else frozenset(), values)
 

@@ -1,104 +1,31 @@
-"""Statements on the journal: inbox and outbox.
+"""Statements on the journal beside the inbox: orders with an answer, outbox, what is over.
 
 All are compare-and-set: who changes a row says in which state and in whose
 claim it must be. Times are of the database (:class:`cells.db.engine.now`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells.db import engine, models, statements
+from cells.db import engine, inbox, models, statements
 
-RECEIVED: Final = 'received'
-CLAIMED: Final = 'claimed'
-DONE: Final = 'done'
-FAILED: Final = 'failed'
-#: Of an order that is answered: begun, and no row for the workers of the journal.
-BEGUN: Final = 'begun'
+CLAIMED: Final = inbox.CLAIMED
+DONE: Final = inbox.DONE
 
 PENDING: Final = 'pending'
 SENT: Final = 'sent'
 UNCONFIRMED: Final = 'unconfirmed'
+#: What became of a change that was taken back.
+WITHDRAWN: Final = 'withdrawn'
 
 #: Of a statement with several rows: a database bounds its size.
 STATEMENT_CHARACTERS: Final = 1024 * 1024
 
 _IN = models.Inbox.__table__.c
 _OUT = models.Outbox.__table__.c
-
-
-def inbox_accept(connection: sa.Connection, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Take changes in: tuples of uuid, operation, envelope."""
-    statements.insert_new(
-        connection,
-        models.Inbox,
-        [
-            {
-                'uuid': uuid,
-                'operation': operation,
-                'envelope': envelope,
-                'state': RECEIVED,
-                'attempts': 0,
-                'claimed_until': 0.0,
-                'received_at': engine.now(),
-            }
-            for uuid, operation, envelope in rows
-        ],
-    )
-
-
-def inbox_remember(connection: sa.Connection, uuids: Sequence[str], older_than: float) -> None:
-    """Keep on knowing changes that are done and still come again."""
-    connection.execute(
-        sa.update(models.Inbox)
-        .where(_IN.uuid.in_(uuids), _IN.state == DONE, _IN.ended_at < engine.now() - older_than)
-        .values(ended_at=engine.now())
-    )
-
-
-def inbox_claim(
-    connection: sa.Connection, worker: str, seconds: float, limit: int
-) -> list[dict[str, Any]]:
-    """Claim changes that nobody works on, oldest first: new ones and those of the dead.
-
-    :returns: rows with id, uuid, envelope and attempts.
-    """
-    query = (
-        sa.select(_IN.id, _IN.uuid, _IN.operation, _IN.envelope, _IN.attempts)
-        .where(_IN.state.in_((RECEIVED, CLAIMED)), _IN.claimed_until < engine.now())
-        .order_by(_IN.id)
-        .limit(limit)
-    )
-    found = statements.locked(connection, query, free_only=True)
-    if found:
-        connection.execute(
-            sa.update(models.Inbox)
-            .where(_IN.id.in_([row['id'] for row in found]))
-            .values(
-                state=CLAIMED,
-                claimed_by=worker,
-                claimed_until=engine.now() + seconds,
-                attempts=_IN.attempts + 1,
-            )
-        )
-    return found
-
-
-def inbox_end(
-    connection: sa.Connection, row_id: int, worker: str, state: str, reason: str | None = None
-) -> bool:
-    """End a change in the transaction of its effects.
-
-    :returns: False when the claim was lost; then the transaction must not commit.
-    """
-    result = connection.execute(
-        sa.update(models.Inbox)
-        .where(_IN.id == row_id, _IN.state == CLAIMED, _IN.claimed_by == worker)
-        .values(state=state, ended_at=engine.now(), reason=reason)
-    )
-    return bool(result.rowcount)
+_BEFORE = models.Outbox.__table__.alias('before').c
 
 
 def order_begin(connection: sa.Connection, uuid: str, operation: str) -> bool:
@@ -112,7 +39,7 @@ def order_begin(connection: sa.Connection, uuid: str, operation: str) -> bool:
                     'uuid': uuid,
                     'operation': operation,
                     'envelope': '',
-                    'state': BEGUN,
+                    'state': inbox.BEGUN,
                     'attempts': 1,
                     'claimed_until': 0.0,
                     'received_at': engine.now(),
@@ -127,19 +54,19 @@ def order_end(connection: sa.Connection, uuid: str, result: str) -> None:
     """Keep the answer of an order, as JSON text."""
     connection.execute(
         sa.update(models.Inbox)
-        .where(_IN.uuid == uuid, _IN.state == BEGUN)
-        .values(state=DONE, ended_at=engine.now(), result=result)
+        .where(_IN.uuid == uuid, _IN.state == inbox.BEGUN)
+        .values(state=inbox.DONE, ended_at=engine.now(), result=result)
     )
 
 
 def order_forget(connection: sa.Connection, uuid: str) -> None:
     """Let an order that failed be tried again."""
-    connection.execute(sa.delete(models.Inbox).where(_IN.uuid == uuid, _IN.state == BEGUN))
+    connection.execute(sa.delete(models.Inbox).where(_IN.uuid == uuid, _IN.state == inbox.BEGUN))
 
 
 def order_result(connection: sa.Connection, uuid: str) -> str | None:
     """Return the answer of an order, None while there is none."""
-    query = sa.select(_IN.result).where(_IN.uuid == uuid, _IN.state == DONE)
+    query = sa.select(_IN.result).where(_IN.uuid == uuid, _IN.state == inbox.DONE)
     return connection.execute(query).scalar()
 
 
@@ -163,7 +90,7 @@ def dead_add(
 def release_all(connection: sa.Connection, worker: str) -> None:
     """Free what an earlier process in this worker's slot had claimed."""
     for model, columns, claimed in (
-        (models.Inbox, _IN, _IN.state == CLAIMED),
+        (models.Inbox, _IN, _IN.state == inbox.CLAIMED),
         (models.Outbox, _OUT, _OUT.state == PENDING),
     ):
         connection.execute(
@@ -180,8 +107,12 @@ def purge(connection: sa.Connection, older_than: float, limit: int) -> int:
     long_before = engine.now() - older_than * 10
     purged = 0
     for model, columns, over in (
-        (models.Inbox, _IN, sa.and_(_IN.state.in_((DONE, BEGUN)), _IN.ended_at < before)),
-        (models.Inbox, _IN, sa.and_(_IN.state == FAILED, _IN.ended_at < long_before)),
+        (
+            models.Inbox,
+            _IN,
+            sa.and_(_IN.state.in_((inbox.DONE, inbox.BEGUN)), _IN.ended_at < before),
+        ),
+        (models.Inbox, _IN, sa.and_(_IN.state == inbox.FAILED, _IN.ended_at < long_before)),
         (models.Outbox, _OUT, sa.and_(_OUT.state == UNCONFIRMED, _OUT.sent_at < before)),
     ):
         old = [row[0] for row in connection.execute(sa.select(columns.id).where(over).limit(limit))]
@@ -191,15 +122,20 @@ def purge(connection: sa.Connection, older_than: float, limit: int) -> int:
     return purged
 
 
-def outbox_add(connection: sa.Connection, rows: Iterable[tuple[str, str, str, str]]) -> None:
-    """Note changes for neighbours: tuples of uuid, neighbour, kind, envelope."""
+def outbox_add(connection: sa.Connection, rows: Iterable[Sequence[str | None]]) -> None:
+    """Note changes for neighbours.
+
+    :param rows: tuples of uuid, neighbour, kind and envelope, and behind them, for what is about
+        one instance, its uuid: what is about it is sent in the order in which it is noted.
+    """
     group: list[dict[str, Any]] = []
     size = 0
-    for uuid, neighbour, kind, envelope in rows:
-        size += len(envelope)
+    for uuid, neighbour, kind, envelope, *subject in rows:
+        length = len(envelope or '')
+        size += length
         if group and size > STATEMENT_CHARACTERS:
             statements.insert_new(connection, models.Outbox, group)
-            group, size = [], len(envelope)
+            group, size = [], length
         group.append(
             {
                 'uuid': uuid,
@@ -210,24 +146,46 @@ def outbox_add(connection: sa.Connection, rows: Iterable[tuple[str, str, str, st
                 'attempts': 0,
                 'claimed_until': 0.0,
                 'created_at': engine.now(),
+                'instance_uuid': subject[0] if subject else None,
             }
         )
     statements.insert_new(connection, models.Outbox, group)
 
 
 def outbox_claim(
-    connection: sa.Connection, worker: str, neighbour: str, seconds: float, limit: int
+    connection: sa.Connection,
+    worker: str,
+    neighbour: str,
+    seconds: float,
+    limit: int,
+    confirms: bool = True,
 ) -> list[dict[str, Any]]:
     """Claim changes for a neighbour that are due, oldest first.
 
+    What is about an instance waits for what was noted before it, until the neighbour has that:
+    several workers send, and each on its own way.
+
+    :param confirms: whether the neighbour says what it has; else its broker's word counts.
     :returns: rows with id, uuid, kind, envelope and attempts.
     """
+    under_way = (PENDING, SENT) if confirms else (PENDING,)
+    waits = (
+        sa.select(sa.literal(1))
+        .where(
+            _BEFORE.instance_uuid == _OUT.instance_uuid,
+            _BEFORE.neighbour == neighbour,
+            _BEFORE.id < _OUT.id,
+            _BEFORE.state.in_(under_way),
+        )
+        .exists()
+    )
     query = (
         sa.select(_OUT.id, _OUT.uuid, _OUT.kind, _OUT.envelope, _OUT.attempts)
         .where(
             _OUT.neighbour == neighbour,
             _OUT.state == PENDING,
             _OUT.claimed_until < engine.now(),
+            sa.or_(_OUT.instance_uuid.is_(None), sa.not_(waits)),
         )
         .order_by(_OUT.id)
         .limit(limit)
@@ -264,8 +222,51 @@ def outbox_not_sent(connection: sa.Connection, row_ids: Sequence[int], delay: fl
     _change(
         connection,
         sa.and_(_OUT.id.in_(row_ids), _OUT.state == PENDING),
-        {'claimed_until': engine.now() + delay},
+        {'claimed_by': None, 'claimed_until': engine.now() + delay},
     )
+
+
+def outbox_known(connection: sa.Connection, uuids: Collection[str]) -> set[str]:
+    """Return which of these changes a neighbour has not confirmed yet."""
+    query = sa.select(_OUT.uuid).where(_OUT.uuid.in_(uuids))
+    return set(connection.execute(query).scalars())
+
+
+def outbox_withdraw(
+    connection: sa.Connection, uuid: str, neighbour: str, untried: bool = False
+) -> str:
+    """Take a change back that the broker of the neighbour does not have.
+
+    :param untried: also one that nobody has tried to send yet.
+    :returns: :data:`WITHDRAWN`; or, and then it stays, :data:`PENDING` when it is to be tried
+        first, :data:`CLAIMED` while a worker is sending it, :data:`SENT` when the broker has,
+        or may have, got it, :data:`UNCONFIRMED` when so has that of a plain neighbour, and
+        :data:`DONE` when the neighbour has confirmed it.
+    """
+    in_time = sa.and_(_OUT.claimed_by.is_not(None), _OUT.claimed_until > engine.now())
+    query = sa.select(
+        _OUT.id,
+        _OUT.state,
+        _OUT.attempts,
+        _OUT.claimed_by,
+        _OUT.sent_at,
+        in_time.label('claimed'),
+    ).where(_OUT.uuid == uuid, _OUT.neighbour == neighbour)
+    found = statements.locked(connection, query, free_only=False)
+    if not found:
+        return DONE
+    row = found[0]
+    if row['state'] != PENDING:
+        return str(row['state'])
+    if row['claimed']:
+        return CLAIMED
+    if row['claimed_by'] is not None or row['sent_at'] is not None:
+        # A worker has died with it, or the neighbour has not confirmed an earlier copy.
+        return SENT
+    if not row['attempts'] and not untried:
+        return PENDING
+    connection.execute(sa.delete(models.Outbox).where(_OUT.id == row['id']))
+    return WITHDRAWN
 
 
 def outbox_confirm(connection: sa.Connection, neighbour: str, uuids: Sequence[str]) -> int:
@@ -288,8 +289,14 @@ def outbox_overdue(
     """
     return _change(
         connection,
-        sa.and_(_OUT.neighbour == neighbour, _OUT.state == SENT, _OUT.claimed_until < engine.now()),
-        {'state': UNCONFIRMED if plain else PENDING},
+        sa.and_(
+            _OUT.neighbour == neighbour,
+            _OUT.state == SENT,
+            _OUT.claimed_until < engine.now(),
+            _OUT.sent_at <= engine.now() - older_than,
+        ),
+        # What was in it is never sent again, and may be a password (X4).
+        {'state': UNCONFIRMED, 'envelope': ''} if plain else {'state': PENDING},
     )
 
 
@@ -305,15 +312,6 @@ def _change(
     if ids:
         connection.execute(sa.update(models.Outbox).where(_OUT.id.in_(ids)).values(**values))
     return len(ids)
-
-
-def inbox_due(database: engine.Database) -> bool:
-    """Tell whether there is something to claim in the inbox."""
-    query = sa.select(_IN.id).where(
-        _IN.state.in_((RECEIVED, CLAIMED)), _IN.claimed_until < engine.now()
-    )
-    with database.read() as connection:
-        return connection.execute(query.limit(1)).first() is not None
 
 
 def outbox_due(database: engine.Database, state: str) -> list[str]:

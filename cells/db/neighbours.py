@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from cells import exceptions, paths
-from cells.db import changes, engine, models, statements
+from cells.db import changes, engine, models, path_aliases, statements
 
 _CELLS = models.Cell.__table__.c
 _REPORTS = models.NeighbourReport.__table__.c
@@ -46,10 +46,13 @@ def cell_create(database: engine.Database, values: Mapping[str, Any]) -> dict[st
 
 
 def cell_update(
-    database: engine.Database, name: str, values: Mapping[str, Any]
+    database: engine.Database, name: str, values: Mapping[str, Any], own_name: str | None = None
 ) -> dict[str, Any] | None:
     """Change a neighbour and return its row, looked up by the old name: None when renamed.
 
+    The paths that lead to a child that is renamed, and to all below it, stay known (R12).
+
+    :param own_name: of this cell, where these paths begin.
     :raises CellNotFound: there is none.
     :raises CellExists: the new name is taken.
     """
@@ -61,6 +64,10 @@ def cell_update(
             if values.get('name', name) != name:
                 # It was told of another cell; the next one of that name is not to have it.
                 connection.execute(sa.delete(models.NeighbourReport).where(_REPORTS.name == name))
+                renamed = cell_get(connection, values['name'])
+                if own_name is not None and renamed is not None and not renamed['is_parent']:
+                    old, new = (paths.CellPath((own_name, one)) for one in (name, values['name']))
+                    path_aliases.alias_create(connection, old, new)
             changes.bump(connection, changes.NEIGHBOURS)
             return cell_get(connection, name)
     except db_exc.DBDuplicateEntry:

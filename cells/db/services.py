@@ -5,7 +5,7 @@ cell, is not forced down and not deleted.
 """
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -45,6 +45,20 @@ def up_condition(down_after: float) -> sa.ColumnElement[bool]:
     )
 
 
+def hosts_up(database: engine.Database, hosts: Collection[str], down_after: float) -> set[str]:
+    """Return those of some hosts whose compute service is up, also if it is disabled."""
+    since = models.utcnow() - datetime.timedelta(seconds=down_after)
+    query = sa.select(_COLUMNS.host).where(
+        _COLUMNS.host.in_(list(hosts)),
+        _COLUMNS.binary == COMPUTE,
+        _COLUMNS.deleted == 0,
+        sa.not_(_COLUMNS.forced_down),
+        _COLUMNS.last_seen_up >= since,
+    )
+    with database.read() as connection:
+        return set(connection.execute(query).scalars())
+
+
 def service_get_all(
     database: engine.Database, disabled: bool | None = None
 ) -> list[dict[str, Any]]:
@@ -63,6 +77,14 @@ def service_find(
     with database.read() as connection:
         row = connection.execute(_query(host, binary)).mappings().first()
         return None if row is None else dict(row)
+
+
+def service_read(
+    connection: sa.Connection, host: str, binary: str = COMPUTE
+) -> dict[str, Any] | None:
+    """Return a service of a host as a transaction sees it; None when there is none."""
+    row = connection.execute(_query(host, binary)).mappings().first()
+    return None if row is None else dict(row)
 
 
 def service_lock(connection: sa.Connection, host: str, binary: str) -> dict[str, Any] | None:

@@ -16,13 +16,18 @@ def insert_new(
     if not values:
         return 0
     name = connection.dialect.name
+    # Of the table and not of the model, which would take long over each value.
+    table: Any = model.__table__
     statement: Any
     if name == 'sqlite':
-        statement = sqlite.insert(model).on_conflict_do_nothing()
+        statement = sqlite.insert(table).on_conflict_do_nothing()
     elif name == 'postgresql':
-        statement = postgresql.insert(model).on_conflict_do_nothing()
+        statement = postgresql.insert(table).on_conflict_do_nothing()
     else:
-        statement = mysql.insert(model).prefix_with('IGNORE')
+        statement = mysql.insert(table).prefix_with('IGNORE')
+    if len(values) == 1:
+        # Unlike the one for several, this statement is compiled once and then kept.
+        return connection.execute(statement.values(dict(values[0])).inline()).rowcount
     # One statement for all: a SQL expression among the values rules out executemany.
     return connection.execute(statement.values([dict(row) for row in values])).rowcount
 
@@ -44,6 +49,77 @@ def insert_or_update(
     else:
         statement = mysql.insert(model).on_duplicate_key_update(dict(changed))
     connection.execute(statement.values(dict(values)))
+
+
+def put_many(
+    connection: sa.Connection,
+    model: type[models.Base],
+    names: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """Insert rows, and of those whose primary key is there already change some columns.
+
+    :param names: of the columns that change.
+    """
+    if not rows:
+        return
+    dialect = connection.dialect.name
+    statement: Any
+    if dialect in ('sqlite', 'postgresql'):
+        statement = (sqlite.insert if dialect == 'sqlite' else postgresql.insert)(model)
+        statement = statement.on_conflict_do_update(
+            index_elements=list(model.__table__.primary_key),
+            set_={name: statement.excluded[name] for name in names},
+        )
+    else:
+        statement = mysql.insert(model)
+        statement = statement.on_duplicate_key_update(
+            {name: statement.inserted[name] for name in names}
+        )
+    connection.execute(statement, [dict(row) for row in rows])
+
+
+def update_many(
+    connection: sa.Connection,
+    model: type[models.Base],
+    names: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """Change many rows, each in its own way, in as few round trips as the database allows.
+
+    :param names: of the columns that change.
+    :param rows: ``id`` and a value for each of the names.
+    """
+    if not rows or not names:
+        return
+    if connection.dialect.name == 'postgresql':
+        columns = ('id', *names)
+        given = {name: [row[name] for row in rows] for name in columns}
+        connection.execute(_unnested(connection, model, columns), given)
+        return
+    table = model.__table__
+    statement = (
+        sa.update(model)
+        .where(table.c.id == sa.bindparam('row_id'))
+        .values({name: sa.bindparam('to_' + name) for name in names})
+    )
+    connection.execute(
+        statement,
+        [{'row_id': row['id'], **{'to_' + name: row[name] for name in names}} for row in rows],
+    )
+
+
+def _unnested(
+    connection: sa.Connection, model: type[models.Base], names: Sequence[str]
+) -> sa.TextClause:
+    table = model.__table__.c
+    kinds = {name: table[name].type.compile(connection.dialect) for name in names}
+    arrays = ', '.join('CAST(:%s AS %s[])' % (name, kinds[name]) for name in names)
+    changes = ', '.join('%s = v.%s' % (name, name) for name in names[1:])
+    return sa.text(
+        'UPDATE %s AS t SET %s FROM unnest(%s) AS v(%s) WHERE t.id = v.id'
+        % (model.__tablename__, changes, arrays, ', '.join(names))
+    )
 
 
 def locked(

@@ -1,13 +1,16 @@
 """Queries on orders to send the state of instances upwards again."""
 
 import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from cells.db import engine, models
 
-_COLUMNS = models.SyncRequest.__table__.c
+_COLUMNS: Final = models.SyncRequest.__table__.c
+
+OPEN: Final = 'open'
+DONE: Final = 'done'
 
 
 def sync_request_create(
@@ -29,7 +32,48 @@ def sync_request_create(
             requested_by=requested_by,
             request_id=request_id,
             requested_at=engine.now(),
+            state=OPEN,
+            looked_at=0,
+            repaired=0,
         )
+    )
+
+
+def sync_request_open(database: engine.Database, limit: int) -> list[dict[str, Any]]:
+    """Return orders that are not carried out, oldest first, values by column."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(sa.or_(_COLUMNS.state == OPEN, _COLUMNS.state.is_(None)))
+        .order_by(_COLUMNS.requested_at)
+        .limit(limit)
+    )
+    with database.read() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def sync_request_progress(
+    connection: sa.Connection, uuid: str, position: str | None, looked_at: int, repaired: int
+) -> None:
+    """Note how far an order is.
+
+    :param position: the instance that was looked at last; None to leave that as it is.
+    :param looked_at: how many more instances; ``repaired``: of how many of them all is told.
+    """
+    values: dict[str, Any] = {
+        'looked_at': sa.func.coalesce(_COLUMNS.looked_at, 0) + looked_at,
+        'repaired': sa.func.coalesce(_COLUMNS.repaired, 0) + repaired,
+    }
+    if position is not None:
+        values['position'] = position
+    connection.execute(sa.update(models.SyncRequest).where(_COLUMNS.uuid == uuid).values(values))
+
+
+def sync_request_end(connection: sa.Connection, uuid: str) -> None:
+    """Note that an order is carried out."""
+    connection.execute(
+        sa.update(models.SyncRequest)
+        .where(_COLUMNS.uuid == uuid)
+        .values(state=DONE, ended_at=engine.now())
     )
 
 

@@ -12,11 +12,14 @@ from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync_requests
 from cells.drivers import base as drivers_base
 from cells.endpoints import base
+from cells.heal import Healing
 from cells.messaging import MessageRunner
 from cells.operations import OPERATIONS, Kind
 from cells.reports import Reports
 from cells.state import CellStateManager, Topology
 from cells.stats import Stats
+from cells.sweep import Sweep
+from cells.sync import UpSync
 
 #: Seconds that a cell gets to answer a ping.
 PING_SECONDS: Final = 5.0
@@ -37,6 +40,9 @@ class OpsManager:
         reports: Reports,
         stats: Stats,
         server: str,
+        sync: UpSync,
+        healing: Healing,
+        sweep: Sweep,
     ) -> None:
         self._runner = runner
         self._state = state
@@ -45,6 +51,9 @@ class OpsManager:
         self._reports = reports
         self._stats = stats
         self._server = server
+        self._sync = sync
+        self._healing = healing
+        self._sweep = sweep
 
     @rpc.served
     def whoami(self, ctxt: context.RequestContext) -> dict[str, Any]:
@@ -129,14 +138,23 @@ class OpsManager:
     def _journal(self, topology: Topology) -> dict[str, Any]:
         oldest: dict[str, float] = {}
         journal: dict[str, Any] = {}
+        sync: dict[str, Any] = {}
+        healing: dict[str, Any] = {}
+        sweep: dict[str, Any] = {}
         try:
             oldest = db_journal.outbox_oldest(self._database)
             journal = dict(db_journal.counts(self._database))
+            sync = self._sync.status()
+            healing = self._healing.status()
+            sweep = self._sweep.status()
         except engine.ERRORS as error:
             # Now of all times the rest is wanted.
             journal = {'error': 'the database does not answer: %s' % engine.brief(error)}
         return {
             'journal': journal,
+            'sync': sync,
+            'healing': healing,
+            'sweep': sweep,
             'neighbours': [
                 self._neighbour(cell.name, cell.is_parent, oldest.get(cell.name))
                 for cell in (*topology.parents.values(), *topology.children.values())

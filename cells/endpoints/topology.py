@@ -85,7 +85,8 @@ class TopologyMethods(base.Endpoint):
             checked = self._new_values(database, values, str(cell_name))
             if not checked:
                 raise exceptions.Invalid(reason='values is empty: nothing is to be changed')
-            row = neighbours.cell_update(database, str(cell_name), checked)
+            own_name = self._state.topology.own_name
+            row = neighbours.cell_update(database, str(cell_name), checked, own_name)
         self._state.refresh()
         return None if row is None else rows.plain(row)
 

@@ -1,27 +1,13 @@
 """What handlers are given to work with."""
 
 import re
-from typing import Any, Final, Protocol
+from typing import Final
 
-from cells import context, exceptions
+from cells import exceptions
+from cells.compute import means
 
-
-class HostCaller(Protocol):
-    """Reaches the agents on the hosts of this cell."""
-
-    def call(
-        self,
-        ctxt: context.RequestContext,
-        host: str,
-        method: str,
-        timeout: float | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Have an agent do something and return what came of it."""
-
-    def cast(self, ctxt: context.RequestContext, host: str, method: str, **kwargs: Any) -> None:
-        """Have an agent do something and do not wait for it."""
-
+#: Reaches the agents on the hosts of this cell.
+HostCaller = means.HostCaller
 
 _ID: Final = re.compile('[0-9]{1,18}')
 

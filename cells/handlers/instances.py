@@ -8,13 +8,14 @@ from oslo_utils import strutils
 
 from cells import arguments, context, dispatch, exceptions, messages, times
 from cells.compute import api as compute_api
+from cells.compute.means import Means
 from cells.db import console_tokens as db_console_tokens
 from cells.db import engine
 from cells.db import instance_actions as db_actions
 from cells.db import instance_migrations as db_migrations
 from cells.db import instances as db_instances
 from cells.db import key_pairs as db_key_pairs
-from cells.handlers import base
+from cells.handlers import actions, base
 from cells.objects import keypair, migration
 
 
@@ -32,9 +33,10 @@ class InstanceHandlers:
         'validate_console_port',
     )
 
-    def __init__(self, database: engine.Database, hosts: base.HostCaller) -> None:
+    def __init__(self, database: engine.Database, hosts: base.HostCaller, means: Means) -> None:
         self._database = database
         self._hosts = hosts
+        self._means = means
 
     # -- what happened to an instance --
 
@@ -156,7 +158,17 @@ class InstanceHandlers:
             raise exceptions.Invalid(reason='method_args is %.80s, not a list' % ascii(args))
         kwargs = arguments.mapping('method_kwargs', info.get('method_kwargs', {}))
         ctxt = dispatch.context_of(message)
-        return compute_api.run(connection, ctxt, info.get('method'), args, kwargs)
+        return compute_api.run(
+            connection,
+            ctxt,
+            info.get('method'),
+            args,
+            kwargs,
+            means=self._means,
+            message_uuid=message.uuid,
+            answered=message.need_response,
+            seconds=actions.seconds_of(message, self._means),
+        )
 
 
 def _statuses(name: str, value: object) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import psutil
+from oslo_config import cfg
 
 MIB: Final = 1024**2
 GIB: Final = 1024**3
@@ -45,6 +46,16 @@ class Settings:
     reserved_memory_mb: int
     reserved_disk_gb: int
     cpu_allocation_ratio: float
+
+
+def settings(conf: cfg.ConfigOpts) -> Settings:
+    """Return how a configuration wants this machine to be measured."""
+    return Settings(
+        instances_path=conf.compute.instances_path,
+        reserved_memory_mb=conf.compute.reserved_memory_mb,
+        reserved_disk_gb=conf.compute.reserved_disk_gb,
+        cpu_allocation_ratio=conf.compute.cpu_allocation_ratio,
+    )
 
 
 def measure(settings: Settings) -> list[dict[str, Any]]:

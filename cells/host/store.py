@@ -1,15 +1,12 @@
 """What an agent must remember over a restart, in a small SQLite file of its own."""
 
-import contextlib
 import pathlib
-import sqlite3
-import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from cells import exceptions
+from cells.host import sqlite_file
 
 FILE: Final = 'nova-cells-compute.sqlite'
 
@@ -42,44 +39,22 @@ class Store:
     """
 
     def __init__(self, directory: str) -> None:
-        self._path = pathlib.Path(directory) / FILE
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self.file = sqlite_file.SqliteFile(pathlib.Path(directory) / FILE, _SCHEMA)
 
     def open(self) -> None:
         """Open the file, or make it.
 
         :raises ConfigurationError: it cannot be used.
         """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=5
-            )
-            connection.execute('PRAGMA journal_mode = WAL')
-            connection.execute('PRAGMA synchronous = FULL')
-            connection.executescript(_SCHEMA)
+        self.file.open()
+        with self.file.read() as connection:
             connection.execute(
                 'INSERT OR IGNORE INTO settings VALUES (?, ?)', ('machine_id', str(uuid.uuid4()))
             )
-        except (OSError, sqlite3.Error) as error:
-            raise exceptions.ConfigurationError(
-                reason='[DEFAULT] state_path: %s cannot be used: %s' % (self._path, error)
-            ) from None
-        self._connection = connection
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            assert self._connection is not None, 'the store is not open'
-            yield self._connection
+        self.file.close()
 
     # -- this host --
 
@@ -101,21 +76,21 @@ class Store:
         self._set('maintenance', '1' if maintenance else '0')
 
     def _setting(self, name: str, default: str) -> str:
-        with self._using() as connection:
+        with self.file.read() as connection:
             row = connection.execute(
                 'SELECT value FROM settings WHERE name = ?', (name,)
             ).fetchone()
         return default if row is None else row[0]
 
     def _set(self, name: str, value: str) -> None:
-        with self._using() as connection:
+        with self.file.read() as connection:
             connection.execute('INSERT OR REPLACE INTO settings VALUES (?, ?)', (name, value))
 
     # -- consoles of its instances --
 
     def console_put(self, instance_uuid: str, console_type: str, port: int) -> None:
         """Note the port of a console."""
-        with self._using() as connection:
+        with self.file.read() as connection:
             connection.execute(
                 'INSERT OR REPLACE INTO consoles VALUES (?, ?, ?)',
                 (instance_uuid, console_type, port),
@@ -123,7 +98,7 @@ class Store:
 
     def console_port(self, instance_uuid: str, console_type: str) -> int | None:
         """Return the port of a console, None when there is none."""
-        with self._using() as connection:
+        with self.file.read() as connection:
             row = connection.execute(
                 'SELECT port FROM consoles WHERE instance_uuid = ? AND console_type = ?',
                 (instance_uuid, console_type),
@@ -132,15 +107,24 @@ class Store:
 
     def consoles_delete(self, instance_uuid: str) -> None:
         """Forget the consoles of an instance."""
-        with self._using() as connection:
+        with self.file.read() as connection:
             connection.execute('DELETE FROM consoles WHERE instance_uuid = ?', (instance_uuid,))
+
+    def consoles_keep(self, instance_uuids: Collection[str]) -> None:
+        """Forget the consoles of all but some instances."""
+        with self.file.write() as connection:
+            rows = connection.execute('SELECT DISTINCT instance_uuid FROM consoles').fetchall()
+            connection.executemany(
+                'DELETE FROM consoles WHERE instance_uuid = ?',
+                [(row[0],) for row in rows if row[0] not in instance_uuids],
+            )
 
     # -- what is done once --
 
     def operation_begin(self, operation: str) -> bool:
         """Note that an operation is begun; False when it was begun before."""
         now = time.time()
-        with self._using() as connection:
+        with self.file.read() as connection:
             connection.execute('DELETE FROM operations WHERE begun_at < ?', (now - KEEP_SECONDS,))
             done = connection.execute(
                 'INSERT OR IGNORE INTO operations VALUES (?, NULL, ?)', (operation, now)
@@ -149,17 +133,17 @@ class Store:
 
     def operation_end(self, operation: str, result: str) -> None:
         """Note what came of an operation."""
-        with self._using() as connection:
+        with self.file.read() as connection:
             connection.execute('UPDATE operations SET result = ? WHERE id = ?', (result, operation))
 
     def operation_forget(self, operation: str) -> None:
         """Let an operation that failed be tried again."""
-        with self._using() as connection:
+        with self.file.read() as connection:
             connection.execute('DELETE FROM operations WHERE id = ?', (operation,))
 
     def operation_result(self, operation: str) -> str | None:
         """Return what came of an operation, None when it has not come to an end."""
-        with self._using() as connection:
+        with self.file.read() as connection:
             row = connection.execute(
                 'SELECT result FROM operations WHERE id = ?', (operation,)
             ).fetchone()

@@ -11,6 +11,7 @@ from oslo_db import exception as db_exc
 
 from cells import cell as cells_cell
 from cells import context, dispatch, exceptions, messages, operations, paths, remote_errors
+from cells.compute import api as compute_api
 from cells.db import (
     console_tokens,
     instance_actions,
@@ -452,41 +453,15 @@ def test_metadata_is_read_and_changed_three_levels_down(tree, api):
     deploy.wait_until(lambda: 'c' in load(tree, uuid).metadata, 10, 'it has come')
 
 
-#: What parents of some release send (``spec/compute_api.json``, ``run_compute_api_method``)
-#: and this cell cannot do yet, and what must never be called.
+#: What parents of some release send and this cell does not do, and what must never be called.
 UNSUPPORTED = [
-    'add_fixed_ip',
-    'associate_floating_ip',
-    'attach_volume',
-    'detach_volume',
-    'evacuate',
-    'get_console_output',
-    'get_diagnostics',
-    'get_instance_diagnostics',
-    'get_rdp_connect_info',
-    'get_serial_console_connect_info',
-    'get_spice_connect_info',
-    'get_vnc_connect_info',
-    'remove_fixed_ip',
-    'rescue',
-    'restore',
-    'shelve',
-    'shelve_offload',
-    'unrescue',
-    'unshelve',
-    'force_delete',
-    'inject_file',
-    'rebuild',
-    'set_admin_password',
-    'update',
-    'swap_volume',
-    'attach_interface',
-    'detach_interface',
-    'trigger_crash_dump',
+    *compute_api.REFUSED,
     '__class__',
     'run',
     'METHODS',
     'db_instances',
+    'start',
+    'terminate_instance',
     'nosuch',
     'é',
 ]
@@ -498,7 +473,20 @@ def test_o1_an_unsupported_method_is_refused_before_anything_changes(tree, api, 
     before = dict(load(tree, uuid).items())
     with pytest.raises(exceptions.CellServiceAPIMethodNotFound) as caught:
         api.call_compute_api_method(CTXT, LEAF, method, uuid, 'some', argument=1)
-    assert 'update_instance_metadata' in str(caught.value)
+    reason = compute_api.REFUSED.get(method, 'update_instance_metadata')
+    assert reason in str(caught.value)
+    assert dict(load(tree, uuid).items()) == before
+    assert 'Traceback' not in caplog.text
+
+
+@pytest.mark.parametrize('method', compute_api.METHODS)
+def test_a_method_with_arguments_that_it_does_not_take_is_the_callers_error(
+    tree, api, caplog, method
+):
+    uuid = make(tree, metadata={'a': '1'})
+    before = dict(load(tree, uuid).items())
+    with pytest.raises(exceptions.Invalid, match='nonsense|too many'):
+        api.call_compute_api_method(CTXT, LEAF, method, uuid, *['x'] * 9, nonsense=1)
     assert dict(load(tree, uuid).items()) == before
     assert 'Traceback' not in caplog.text
 
@@ -637,7 +625,13 @@ def test_r3_an_order_that_comes_twice_is_done_once_and_gets_the_same_answer(tree
     leaf = tree['leaf']
     uuid = make(tree)
     dispatcher = dispatch.Dispatcher(
-        handlers=cells_cell.handlers.handlers(leaf.database, leaf.state, HOSTS),
+        handlers=cells_cell.handlers.handlers(
+            leaf.database,
+            leaf.state,
+            HOSTS,
+            stats=Stats(),
+            order=leaf.runner.change_within,
+        ),
         database=leaf.database,
         own_name='leaf',
         object_release='liberty',

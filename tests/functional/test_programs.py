@@ -161,6 +161,29 @@ def test_a_schema_is_made_and_neighbours_are_managed(conf_file):
     assert SECRET not in listed.stdout + listed.stderr
 
 
+def test_r12_cells_that_were_renamed_or_moved_are_told_of(conf_file):
+    conf = conf_file()
+    manage(conf, 'db', 'sync')
+    own = json.loads(manage(conf, 'cell', 'alias-list', '-f', 'json').stdout)
+    assert own == []
+    made = manage(conf, 'cell', 'alias-create', 'api!leaf', 'api!region!leaf')
+    assert (made.returncode, made.stderr) == (0, '')
+    [row] = json.loads(manage(conf, 'cell', 'alias-list', '-f', 'json').stdout)
+    assert row == {'Old': 'api!leaf', 'New': 'api!region!leaf'}
+    for arguments, reason in (
+        (('alias-create', 'leaf', 'api!leaf'), 'leaf is not the path of a cell below'),
+        (('alias-create', 'api!a', 'api!a!b'), 'is a part of the second'),
+        (('alias-create', 'a b', 'c'), 'not allowed'),
+        (('alias-delete', 'api!nosuch'), 'there is no alias of api!nosuch'),
+    ):
+        refused = manage(conf, 'cell', *arguments)
+        assert refused.returncode != 0
+        assert reason in refused.stderr
+        assert 'Traceback' not in refused.stderr
+    assert manage(conf, 'cell', 'alias-delete', 'api!leaf').returncode == 0
+    assert manage(conf, 'cell', 'alias-list', '-f', 'json').stdout.strip() == '[]'
+
+
 def test_d13_all_brokers_of_a_neighbour_are_listed(conf_file):
     conf = conf_file()
     manage(conf, 'db', 'sync')

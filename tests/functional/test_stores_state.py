@@ -217,3 +217,19 @@ def test_an_action_ends_once(replicating):
     assert (action['message'], 'uuid' in action) == ('Error', False)
     (event,) = instance_actions.action_events_get(replicating, number)
     assert (event['result'], event['traceback']) == ('Error', 'host is down')
+
+
+def test_r12_what_was_put_aside_is_tried_again_soon_when_it_is_marked_anew(replicating):
+    write(replicating, instances.instance_create, {'uuid': ONE})
+    columns = models.Dirty.__table__.c
+
+    def wait(seconds):
+        with replicating.write() as connection:
+            connection.execute(sa.update(models.Dirty).values(claimed_until=engine.now() + seconds))
+        write(replicating, instances.instance_touch, ONE, [instances.METADATA])
+        with replicating.read() as connection:
+            left = sa.select(columns.claimed_until - engine.now())
+            return float(connection.execute(left).scalar_one())
+
+    assert wait(3600) <= 30
+    assert 50 < wait(60) <= 60  # somebody sends it just now

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from cells import exceptions, sightings
-from cells.db import changes, engine, leases, models, neighbours
+from cells.db import changes, engine, inbox, leases, models, neighbours
 from cells.db import journal as db_journal
 from tests.functional.test_stores import in_parallel
 
@@ -354,9 +354,9 @@ def test_r3_a_copy_waits_for_the_first_and_takes_over_when_that_fails(database):
 
 def test_an_order_is_no_work_for_the_journal(database):
     order(database)
-    assert not db_journal.inbox_due(database)
+    assert not inbox.inbox_due(database)
     with database.write() as connection:
-        assert db_journal.inbox_claim(connection, 'w', 30, 10) == []
+        assert inbox.inbox_claim(connection, 'w', 30, 10) == []
         db_journal.release_all(connection, 'w')
     assert db_journal.counts(database) == {'inbox.begun': 1}
 

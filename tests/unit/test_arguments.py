@@ -21,6 +21,11 @@ ANYTHING = builders.JSON | st.text() | st.binary() | st.tuples(st.integers())
         (arguments.port, 65535),
         (arguments.mapping, {}),
         (arguments.mapping, {'a': [1]}),
+        (arguments.boolean, False),
+        (arguments.secret, ''),
+        (arguments.secret, None),
+        (arguments.secret, 'x' * 4096),
+        (arguments.sequence, [1]),
     ],
 )
 def test_what_fits_comes_back_as_it_is(check, value):
@@ -46,6 +51,10 @@ def test_what_fits_comes_back_as_it_is(check, value):
         (arguments.port, '٣', "it is '٣'"),
         (arguments.mapping, [], 'it is [], not an object'),
         (arguments.mapping, {1: 2}, 'it is {1: 2}, not an object'),
+        (arguments.boolean, 1, 'it is 1, not true or false'),
+        (arguments.boolean, None, 'it is None, not true or false'),
+        (arguments.sequence, 'ab', "it is 'ab', not a list"),
+        (arguments.sequence, {'a': 1}, 'not a list'),
     ],
 )
 def test_what_does_not_fit_is_named_and_shown(check, value, text):
@@ -53,6 +62,21 @@ def test_what_does_not_fit_is_named_and_shown(check, value, text):
         check('it', value)
     assert text in str(caught.value)
     assert caught.value.code == 400
+
+
+def test_a_word_is_one_of_those_that_are_named():
+    assert arguments.word('it', 'b', ('a', 'b')) == 'b'
+    for value in ('c', None, 5, ['a'], ''):
+        with pytest.raises(exceptions.Invalid, match='not one of a, b'):
+            arguments.word('it', value, ('a', 'b'))
+
+
+@pytest.mark.parametrize('value', [b'geheim', ['geheim'], 'geheim\0', 'geheim' * 1000])
+def test_x4_a_secret_that_does_not_fit_is_named_and_not_shown(value):
+    with pytest.raises(exceptions.Invalid) as caught:
+        arguments.secret('it', value)
+    assert str(caught.value).count('it is not a text of at most 4096 characters') == 1
+    assert 'geheim' not in str(caught.value)
 
 
 def test_an_empty_text_and_a_longer_one_do_where_they_may():

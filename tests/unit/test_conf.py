@@ -12,11 +12,21 @@ NOVA_DEFAULTS = {
     'db_check_interval': 60,
     'driver': 'nova.cells.rpc_driver.CellsRPCDriver',
     'enable': False,
+    'instance_update_num_instances': 1,
+    'instance_update_sync_database_limit': 100,
+    'instance_updated_at_threshold': 3600,
     'max_hop_count': 10,
     'mute_child_interval': 300,
+    'mute_weight_multiplier': -10000.0,
     'name': 'nova',
+    'offset_weight_multiplier': 1.0,
+    'ram_weight_multiplier': 10.0,
     'reserve_percent': 10.0,
     'rpc_driver_queue_base': 'cells.intercell',
+    'scheduler_filter_classes': ['nova.cells.filters.all_filters'],
+    'scheduler_retries': 10,
+    'scheduler_retry_delay': 2,
+    'scheduler_weight_classes': ['nova.cells.weights.all_weighers'],
     'topic': 'cells',
 }
 
@@ -26,23 +36,17 @@ ON_PURPOSE = {
     'capabilities': [],
     # the short name of the same driver; nova's path is still understood
     'driver': 'rpc',
+    # nova repairs 60 instances in an hour, and never what has not changed of late (S20)
+    'instance_update_num_instances': 60,
+    'instance_update_sync_database_limit': 200,
+    'instance_updated_at_threshold': 0,
 }
 
 #: Names of later options in [cells] of nova; when one comes, it must come with nova's default.
 NOT_YET = {
     'bandwidth_update_interval',
-    'instance_update_num_instances',
-    'instance_update_sync_database_limit',
-    'instance_updated_at_threshold',
     'manager',
-    'mute_weight_multiplier',
-    'offset_weight_multiplier',
-    'ram_weight_multiplier',
     'scheduler',
-    'scheduler_filter_classes',
-    'scheduler_retries',
-    'scheduler_retry_delay',
-    'scheduler_weight_classes',
 }
 
 

@@ -228,6 +228,18 @@ def test_what_an_agent_refuses_comes_back_as_what_it_is(cell):
         cell.hosts.call(CTXT, 'h1', 'host_power_action', action='reboot')
 
 
+def test_an_agent_of_the_first_version_is_asked_for_what_it_knows(cell, monkeypatch):
+    """In a rolling upgrade the cell may be newer than its agents."""
+    old = endpoint.AgentManager.target
+    monkeypatch.setattr(endpoint.AgentManager, 'target', type(old)(version='1.0'))
+    monkeypatch.setattr('cells.host.instance_endpoint.InstanceEndpoint.target', type(old)())
+    cell.agent('one')
+    cell.served()
+    assert cell.hosts.call(CTXT, 'h1', 'set_host_enabled', enabled=True) == 'enabled'
+    cell.hosts.cast(CTXT, 'h1', 'host_maintenance_mode', mode=True)
+    eventually(lambda: cell.service()['disabled'])
+
+
 def test_few_wait_for_one_host_and_not_all_for_hosts(cell, monkeypatch):
     monkeypatch.setattr('cells.compute.hosts.WAITING_PER_HOST', 2)
     results = []

@@ -20,6 +20,7 @@ FILES = {
 
 #: Modules that decide: values in, values out.
 PURE = [
+    'candidates',
     'capacity',
     'deadlines',
     'messages',
@@ -28,6 +29,12 @@ PURE = [
     'remote_errors',
     'replies',
     'routing',
+    'scheduler',
+    *(
+        name.removeprefix('cells.')
+        for name in FILES
+        if name.startswith(('cells.filters.', 'cells.weights.'))
+    ),
 ]
 
 

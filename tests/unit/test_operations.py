@@ -4,6 +4,7 @@ from cells import handlers, operations
 from cells.compute import hosts
 from cells.db import engine
 from cells.operations import OPERATIONS, Direction, Kind
+from cells.stats import Stats
 
 ROWS = pytest.mark.parametrize('row', OPERATIONS.values(), ids=lambda row: row.name)
 
@@ -46,6 +47,8 @@ def test_every_operation_is_carried_out_by_a_handler_or_the_runner():
         engine.Database('sqlite://'),
         None,
         hosts.HostClient(lambda: None, 'compute', timeout=1, waiting=1),
+        stats=Stats(),
+        order=lambda *args: None,
     )
     assert found.keys() | operations.CONSUMED == OPERATIONS.keys()
     assert not found.keys() & operations.CONSUMED

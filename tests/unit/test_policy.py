@@ -34,3 +34,24 @@ def test_members_of_the_project_and_administrators_may_what_the_rules_say(
         policy.check(ctxt, action, one)
     assert caught.value.code == 403
     assert caught.value.kwargs['action'] == action
+
+
+@pytest.mark.parametrize(
+    ('ctxt', 'hints', 'refused'),
+    [
+        (ADMIN, {'target_cell': 'api!a', 'different_cell': 'api!b'}, None),
+        (OWNER, {'target_cell': 'api!a'}, 'TargetCellFilter'),
+        (OWNER, {'target_cell': None, 'group': 'g'}, None),
+        (OWNER, {'different_cell': ['api!a']}, None),
+        (NOBODY, {'different_cell': ['api!a']}, 'DifferentCellFilter'),
+        (OWNER, {}, None),
+    ],
+)
+def test_c8_who_may_give_which_hint(ctxt, hints, refused):
+    if refused is None:
+        policy.check_hints(ctxt, hints)
+        return
+    with pytest.raises(exceptions.PolicyNotAuthorized) as caught:
+        policy.check_hints(ctxt, hints)
+    assert caught.value.code == 403
+    assert caught.value.kwargs['action'] == 'cells_scheduler_filter:%s' % refused

@@ -8,7 +8,7 @@ import pytest
 from cells import exceptions, reports, sightings, state
 from cells.db import changes, engine
 from cells.handlers import reports as report_handlers
-from cells.reports import NODES
+from cells.reports import DRAINING, NODES
 from tests.unit.builders import eventually, targeted
 
 ID = 'the id of mid'
@@ -96,7 +96,7 @@ def made(cell, runner, lease):
     """Make reports; they are stopped at the end."""
     found = []
 
-    def make(count=lambda: OURS, capabilities=None):
+    def make(count=lambda: OURS, capabilities=None, enabled=lambda: True):
         found.append(
             reports.Reports(
                 state=cell,
@@ -104,6 +104,7 @@ def made(cell, runner, lease):
                 lease=lease,
                 capabilities=capabilities or {'hypervisor': ['kvm']},
                 count=count,
+                enabled=enabled,
             )
         )
         return found[-1]
@@ -132,7 +133,7 @@ def test_capabilities_are_read_as_they_are_configured(items, found):
     assert reports.parse_capabilities(items) == found
 
 
-@pytest.mark.parametrize('item', ['', 'a', '=b', ' = b', 'cells.node=x'])
+@pytest.mark.parametrize('item', ['', 'a', '=b', ' = b', 'cells.node=x', 'cells.draining=x'])
 def test_a_capability_that_is_none_is_refused(item):
     with pytest.raises(ValueError, match='not of the form key=value'):
         reports.parse_capabilities(['good=1', item])
@@ -169,6 +170,43 @@ def test_d1_a_mute_child_counts_for_nothing_until_it_is_heard_again(made, cell):
     assert one.capabilities()['of'] == ['b']
     cell.silent.clear()
     assert one.capacities() == {'ram_free': {'total_mb': 20}}
+
+
+def test_d4_free_hosts_are_told_only_when_all_below_tell_theirs(made, cell):
+    """Else a cell would seem to have no room which a nova-cells below it has."""
+    whole = {'ram_free': {'total_mb': 10}, 'free': {'1:1:1': 1}}
+    for name in 'ab':
+        cell.sighting(name).capacities = whole
+        cell.sighting(name).protocol = 1
+    one = made()
+    assert one.capacities()['free'] == {'1:1:1': 2}
+    cell.sighting('b').capacities = {}
+    assert one.capacities()['free'] == {'1:1:1': 1}, 'a cell without hosts has none to tell of'
+    cell.sighting('b').capacities = {'ram_free': {'total_mb': 10}}
+    assert one.capacities() == {'ram_free': {'total_mb': 20}}
+    # a sum that a nova-cells has made has in it what only some of those below it told
+    cell.sighting('b').capacities, cell.sighting('b').protocol = whole, 0
+    assert one.capacities() == {'ram_free': {'total_mb': 20}}
+
+
+def test_c7_a_drained_cell_says_so_and_tells_of_no_room(made, cell, runner, quick):
+    cell.sighting('a').capabilities = {DRAINING: ['x']}
+    cell.sighting('a').capacities = {'ram_free': {'total_mb': 10, 'units_by_mb': {'5': 2}}}
+    state = {'enabled': True}
+    one = made(count=lambda: {**OURS, 'free': {'1:1:1': 1}}, enabled=lambda: state['enabled'])
+    one.start()
+    eventually(lambda: runner.of('update_capacities'))
+    assert one.capabilities()[DRAINING] == ['x']
+    state['enabled'] = False
+    assert one.capabilities()[DRAINING] == ['mid', 'x']
+    nothing = {'ram_free': {'total_mb': 0, 'units_by_mb': {'5': 0, '50': 0}}}
+    eventually(lambda: runner.of('update_capacities')[-1]['capacities'] == nothing)
+    assert runner.of('update_capabilities')[-1]['capabilities'][DRAINING] == ['mid', 'x']
+    assert one.capacities()['ram_free']['total_mb'] == 110, 'here it is seen what there is'
+    state['enabled'] = True
+    eventually(
+        lambda: runner.of('update_capacities')[-1]['capacities']['ram_free']['total_mb'] == 110
+    )
 
 
 def test_what_the_parent_reports_is_not_counted(made, cell):

@@ -13,8 +13,9 @@ class Inbox(base.Base):
     __table_args__ = (
         sa.UniqueConstraint('uuid'),
         sa.Index(None, 'state', 'claimed_until'),
+        sa.Index(None, 'state', 'id'),
         sa.Index(None, 'ended_at'),
-        sa.Index(None, 'instance_uuid', 'state'),
+        sa.Index(None, 'instance_uuid', 'state', 'ordering', 'id'),
     )
 
     id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
@@ -57,6 +58,7 @@ class Outbox(base.Base):
     __table_args__ = (
         sa.UniqueConstraint('uuid', 'neighbour'),
         sa.Index(None, 'neighbour', 'state', 'claimed_until'),
+        sa.Index(None, 'instance_uuid', 'neighbour', 'id'),
     )
 
     id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
@@ -70,3 +72,5 @@ class Outbox(base.Base):
     claimed_until: orm.Mapped[float] = orm.mapped_column(sa.Double())
     created_at: orm.Mapped[float] = orm.mapped_column(sa.Double())
     sent_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double())
+    #: What it is about; of one instance, one change is on its way at a time.
+    instance_uuid: orm.Mapped[str | None] = orm.mapped_column(base.Key(36))

@@ -168,8 +168,19 @@ def upgrade() -> None:
     op.add_column('inbox', sa.Column('instance_uuid', models.Key(36), nullable=True))
     op.add_column('inbox', sa.Column('ordering', models.Key(32), nullable=True))
     op.add_column('inbox', sa.Column('refused_at', sa.Double(), nullable=True))
+    op.add_column('outbox', sa.Column('instance_uuid', models.Key(36), nullable=True))
     op.create_index(
-        op.f('ix_inbox_instance_uuid_state'), 'inbox', ['instance_uuid', 'state'], unique=False
+        op.f('ix_outbox_instance_uuid_neighbour_id'),
+        'outbox',
+        ['instance_uuid', 'neighbour', 'id'],
+        unique=False,
+    )
+    op.create_index(op.f('ix_inbox_state_id'), 'inbox', ['state', 'id'], unique=False)
+    op.create_index(
+        op.f('ix_inbox_instance_uuid_state_ordering_id'),
+        'inbox',
+        ['instance_uuid', 'state', 'ordering', 'id'],
+        unique=False,
     )
     op.add_column('instance_actions', sa.Column('uuid', models.Key(36), nullable=True))
     op.create_index(op.f('ix_instance_actions_uuid'), 'instance_actions', ['uuid'], unique=True)

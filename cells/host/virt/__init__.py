@@ -1,0 +1,1 @@
+"""Drivers: what runs virtual machines on a host. ``base`` is the contract."""

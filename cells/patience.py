@@ -1,0 +1,48 @@
+"""Waiting for a database that is away."""
+
+import logging
+import threading
+from typing import Final
+
+from cells.db import engine
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds to wait, at first and at most.
+SHORTEST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+
+
+class Patience:
+    """Waits ever longer for a database that is away, and says so once.
+
+    :param what: waits, for the log.
+    :param stopped: ends every wait.
+    """
+
+    def __init__(self, what: str, stopped: threading.Event) -> None:
+        self._what = what
+        self._stopped = stopped
+        self._pause = SHORTEST_PAUSE
+        self._failing = False
+
+    def wait(self, error: Exception) -> None:
+        """Take note of a failure and wait before the next attempt."""
+        if engine.is_deadlock(error):
+            return
+        if not self._failing:
+            LOG.warning(
+                '%s: the database does not answer, trying until it does: %s',
+                self._what,
+                engine.brief(error),
+            )
+        self._failing = True
+        self._stopped.wait(self._pause)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def succeeded(self) -> None:
+        """Take note of a success."""
+        if self._failing:
+            LOG.info('%s: the database answers again', self._what)
+        self._failing = False
+        self._pause = SHORTEST_PAUSE

@@ -1,0 +1,82 @@
+"""A stop that follows an unlock at once: whoever was told that it goes, sees it done (S8).
+
+``CELLS_TEST_STOPS`` sets how many there are (1,000 in the nightly profile).
+"""
+
+import concurrent.futures
+import os
+
+from cells import context, rpcapi
+from cells.cell import Cell
+from tests import deploy, fake_cells
+from tests.functional.test_fake_deletion import NIGHTLY, PARENTS, Cloud, admin, new_instance
+
+STOPS = int(os.environ.get('CELLS_TEST_STOPS', '1000' if NIGHTLY else '60'))
+INSTANCES = 12
+
+
+def user():
+    return context.RequestContext('u1', 'p1')
+
+
+def second_workers(workdir) -> list[Cell]:
+    """Return a second worker of each cell that an order passes."""
+    return [
+        fake_cells.build_again(
+            workdir, name, call_timeout=10, cell_type='api' if name == 'top' else 'compute'
+        )
+        for name in ('top', 'left', 'mid', 'right')
+    ]
+
+
+def test_s8_every_stop_that_follows_an_unlock_ends_in_a_stop(workdir):
+    with fake_cells.FakeTree(workdir, PARENTS, call_timeout=10).running() as tree:
+        cloud = Cloud(workdir, tree)
+        others = second_workers(workdir)
+        try:
+            for one in others:
+                one.start()
+            cloud.start()
+            uuids = [build(cloud) for _ in range(INSTANCES)]
+            wait(cloud, uuids, 'active')
+            with concurrent.futures.ThreadPoolExecutor(INSTANCES) as pool:
+                rounds = -(-STOPS // INSTANCES)
+                counts = list(pool.map(lambda uuid: again(cloud, uuid, rounds), uuids))
+        finally:
+            cloud.stop()
+            for one in others:
+                one.stop()
+    assert counts == [rounds] * INSTANCES
+
+
+def build(cloud) -> str:
+    instance = new_instance()
+    cloud.records.create(admin(), [instance])
+    cloud.build(instance)
+    return instance.uuid
+
+
+def wait(cloud, uuids, state, seconds=60) -> None:
+    def settled():
+        found = [cloud.records.get(admin(), uuid) for uuid in uuids]
+        return all(one.vm_state == state and one.task_state is None for one in found)
+
+    deploy.wait_until(settled, seconds, '%s is %s' % (', '.join(uuids), state))
+
+
+def again(cloud, uuid, rounds) -> int:
+    """Lock, unlock and stop an instance, and start it again; return how often it stopped."""
+    stopped = 0
+    # Requests of users come by different connections.
+    conf = fake_cells.conf_of(cloud.workdir, 'top', cell_type='api')
+    records, api = rpcapi.InstancesAPI.from_conf(conf), rpcapi.CellsAPI.from_conf(conf)
+    for _ in range(rounds):
+        records.save(user(), uuid, {'locked': True, 'locked_by': 'owner'})
+        found = records.save(user(), uuid, {'locked': False, 'locked_by': None})
+        api.stop_instance(user(), found)
+        wait(cloud, [uuid], 'stopped')
+        assert cloud.records.faults(admin(), uuid) == []
+        stopped += 1
+        api.start_instance(user(), found)
+        wait(cloud, [uuid], 'active')
+    return stopped

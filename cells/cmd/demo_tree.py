@@ -2,13 +2,12 @@
 
 Every cell is what nova-cells runs and every host what nova-cells-compute runs,
 with their own configuration, database (SQLite) and message bus (within the
-process); only the drivers differ. One host is this machine as measured, the
-others are made up.
+process); only the drivers differ. One host is this machine as measured, which runs
+no instances; the others pretend to.
 """
 
 import pathlib
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from oslo_config import cfg
 
@@ -46,12 +45,19 @@ class Tree:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self._directory = directory
+        self._confs: dict[str, cfg.ConfigOpts] = {}
         self.cells = {name: self._cell(name) for name in CELLS}
-        self.agents = [one for name in LEAVES for one in self._agents(name)]
+        self._agents = {name: self._agents_of(name) for name in LEAVES}
         self.ctxt = context.RequestContext('demo', 'demo', is_admin=True)
         conf = self._conf('api')
         self.api = rpcapi.CellsAPI.from_conf(conf)
         self.ops = rpcapi.OpsAPI.from_conf(conf)
+        self.records = rpcapi.InstancesAPI.from_conf(conf)
+
+    @property
+    def agents(self) -> list[agent.HostAgent]:
+        """The agents of all hosts."""
+        return [one for found in self._agents.values() for one in found]
 
     def start(self) -> None:
         """Start cells and hosts."""
@@ -67,9 +73,23 @@ class Tree:
         for one in reversed(self.cells.values()):
             one.stop()
 
+    def agents_of(self, name: str) -> list[agent.HostAgent]:
+        """Return the agents of a cell."""
+        return self._agents[name]
+
+    def restart(self, name: str, number: int) -> None:
+        """Start the agent of a host again, in place of the one that has ended."""
+        self._agents[name][number] = agent.build(self._host_conf(name, number))
+        self._agents[name][number].start()
+
     def ops_of(self, name: str) -> rpcapi.OpsAPI:
         """Return the operator's client of a cell."""
         return rpcapi.OpsAPI.from_conf(self._conf(name))
+
+    def drain(self, name: str) -> None:
+        """Let a cell take no new instances, as SIGHUP does after ``enabled = no`` is written."""
+        self._confs[name].set_override('enabled', False, group='cells')
+        self.cells[name].reload()
 
     @staticmethod
     def silence(name: str, silent: bool = True) -> None:
@@ -92,6 +112,7 @@ class Tree:
         conf.set_override('transport_url', _address(name))
         # oslo's fake:// is one bus for the process; what keeps cells apart on it is this.
         conf.set_override('control_exchange', name)
+        conf.set_override('shelved_offload_time', -1)
         database = 'sqlite:///%s.sqlite' % (self._directory / name)
         conf.set_override('connection', database, group='database')
         for option, value in (
@@ -105,7 +126,7 @@ class Tree:
         return conf
 
     def _cell(self, name: str) -> cell.Cell:
-        conf = self._conf(name)
+        conf = self._confs[name] = self._conf(name)
         database = engine.Database(conf.database.connection)
         migration.sync(database)
         for other, parent in CELLS.items():
@@ -125,39 +146,23 @@ class Tree:
         database.dispose()
         return cell.Cell(conf, slots.WorkerSlot.take(conf.state_path))
 
-    def _agents(self, name: str) -> list[agent.HostAgent]:
-        found = []
-        for number in range(HOSTS):
-            real = name == THIS_CELL and number == 0
-            conf = self._conf(name, THIS_HOST if real else '%s-host%d' % (name, number))
-            measure = agent.measuring(conf)
-            found.append(agent.build(conf, measure if real else _made_up(measure, number)))
-        return found
+    def _agents_of(self, name: str) -> list[agent.HostAgent]:
+        return [agent.build(self._host_conf(name, number)) for number in range(HOSTS)]
 
-
-def _made_up(
-    measure: Callable[[], list[dict[str, Any]]], number: int
-) -> Callable[[], list[dict[str, Any]]]:
-    memory_mb, local_gb, vcpus = 65536 * (number + 1), 1000, 16 * (number + 1)
-
-    def nodes() -> list[dict[str, Any]]:
-        return [
-            {
-                **node,
-                'hypervisor_hostname': 'made-up-%d' % number,
-                'memory_mb': memory_mb,
-                'free_ram_mb': memory_mb - 4096,
-                'memory_mb_used': 4096,
-                'local_gb': local_gb,
-                'free_disk_gb': local_gb - 100,
-                'local_gb_used': 100,
-                'disk_available_least': local_gb - 100,
-                'vcpus': vcpus,
-            }
-            for node in measure()
-        ]
-
-    return nodes
+    def _host_conf(self, name: str, number: int) -> cfg.ConfigOpts:
+        real = name == THIS_CELL and number == 0
+        conf = self._conf(name, THIS_HOST if real else '%s-host%d' % (name, number))
+        if not real:
+            images = str(self._directory / ('%s-shared' % name))
+            for option, value in (
+                ('virt_driver', 'fake'),
+                ('fake_vcpus', 16 * (number + 1)),
+                ('fake_memory_mb', 65536 * (number + 1)),
+                ('fake_images_path', images),
+                ('fake_delays', ['build:0.2', 'build:2@slow', 'terminate:0.05', '*:0.05-0.2']),
+            ):
+                conf.set_override(option, value, group='compute')
+        return conf
 
 
 def _address(name: str) -> str:

@@ -3,13 +3,10 @@
 What cannot be found stops the start, and the error says what there is.
 """
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import stevedore
-
-from cells import exceptions, filters, weights
+from cells import filters, plugin_classes, weights
 from cells.filters.base import CellFilter
 from cells.scheduler import CellsScheduler
 from cells.weights.base import CellWeigher
@@ -56,38 +53,13 @@ def find(
     :param others: further names, each for one or several of the short ones.
     :raises ConfigurationError: a name stands for nothing.
     """
-    known: stevedore.ExtensionManager[Any] = stevedore.ExtensionManager(
-        namespace, on_load_failure_callback=_raise
-    )
+    entries = plugin_classes.known(namespace)
+    also = '; of nova %s are known' % ', '.join(others)
     found: dict[Any, None] = {}
     for name in names:
         for short in others.get(name, (name,)):
-            cls = known[short].plugin if short in known else _import(option, short, known, others)
-            if not (isinstance(cls, type) and issubclass(cls, base)):
-                raise exceptions.ConfigurationError(
-                    reason='%s: %s is not a %s' % (option, name, base.__name__)
-                )
+            cls = plugin_classes.find(
+                option, short, entries=entries, base=base, kind='plugin', also=also
+            )
             found[cls] = None
     return list(found)
-
-
-def _import(option: str, name: str, known: Any, others: Mapping[str, Any]) -> Any:
-    module, dot, attribute = name.rpartition('.')
-    reason = 'there is no such plugin'
-    if dot and name.partition('.')[0] != 'nova':
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, ValueError) as error:
-            reason = str(error)
-        except AttributeError:
-            reason = 'module %s has no %s' % (module, attribute)
-    raise exceptions.ConfigurationError(
-        reason='%s = %s: %s. There are %s; of nova %s are known; a class of your own is given by '
-        'its path' % (option, name, reason, ', '.join(sorted(known.names())), ', '.join(others))
-    )
-
-
-def _raise(manager: Any, entry_point: Any, error: BaseException) -> None:
-    raise exceptions.ConfigurationError(
-        reason='plugin %s (%s) cannot be loaded: %s' % (entry_point.name, entry_point.value, error)
-    ) from error

@@ -1,12 +1,9 @@
 """What a driver is made with, and how it is found by name."""
 
 import dataclasses
-import importlib
 from typing import Any
 
-import stevedore
-
-from cells import exceptions
+from cells import plugin_classes
 from cells.drivers import base
 from cells.stats import Stats
 
@@ -44,39 +41,13 @@ def find(name: str) -> type[base.CellsDriver]:
 
     :raises ConfigurationError: there is none; the known ones are listed.
     """
-    known: stevedore.ExtensionManager[Any] = stevedore.ExtensionManager(
-        NAMESPACE, on_load_failure_callback=_raise
-    )
     # nova's own default, found in configurations that are taken over
     name = {'nova.cells.rpc_driver.CellsRPCDriver': 'rpc'}.get(name, name)
-    cls: Any
-    if name in known:
-        cls = known[name].plugin
-    elif '.' in name:
-        cls = _import(name)
-    else:
-        raise exceptions.ConfigurationError(
-            reason='[cells] driver = %s: there is no such driver. There are %s; a class of your '
-            'own is given by its path' % (name, ', '.join(sorted(known.names())))
-        )
-    if not (isinstance(cls, type) and issubclass(cls, base.CellsDriver)):
-        raise exceptions.ConfigurationError(
-            reason='[cells] driver = %s is not a CellsDriver' % name
-        )
-    return cls
-
-
-def _import(path: str) -> Any:
-    module, _, attribute = path.rpartition('.')
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, ValueError) as error:
-        reason = str(error)
-    except AttributeError:
-        reason = 'module %s has no %s' % (module, attribute)
-    raise exceptions.ConfigurationError(
-        reason='[cells] driver = %s cannot be imported: %s' % (path, reason)
+    entries = plugin_classes.known(NAMESPACE)
+    cls: type[base.CellsDriver] = plugin_classes.find(
+        '[cells] driver', name, entries=entries, base=base.CellsDriver, kind='driver'
     )
+    return cls
 
 
 def load(name: str, settings: DriverSettings) -> base.CellsDriver:
@@ -85,9 +56,3 @@ def load(name: str, settings: DriverSettings) -> base.CellsDriver:
     :raises ConfigurationError: there is none, or it does not accept the settings.
     """
     return find(name)(settings)  # type: ignore[call-arg]
-
-
-def _raise(manager: Any, entry_point: Any, error: BaseException) -> None:
-    raise exceptions.ConfigurationError(
-        reason='driver %s (%s) cannot be loaded: %s' % (entry_point.name, entry_point.value, error)
-    ) from error

@@ -33,7 +33,7 @@ fake_memory_mb = 131072
 fake_local_gb = 4000
 fake_vcpus = 64
 fake_images_path = %(shared)s
-fake_delays = *:0.01-0.1
+fake_delays = %(delays)s
 %(options)s
 """
 
@@ -61,6 +61,7 @@ class World:
 
     :param options: further lines for ``[cells]``.
     :param agent_options: further lines for ``[compute]``.
+    :param delays: how long the hosts take, ``[compute] fake_delays``.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class World:
         workers: int = 2,
         options: str = '',
         agent_options: str = '',
+        delays: str = '*:0.01-0.1',
     ) -> None:
         self.tree = deploy.Tree(
             directory / 'tree',
@@ -90,7 +92,11 @@ class World:
                     '%s-host%d' % (leaf, number),
                     self.tree[leaf].transport_url,
                     options=AGENT
-                    % {'shared': directory / ('%s-shared' % leaf), 'options': agent_options},
+                    % {
+                        'shared': directory / ('%s-shared' % leaf),
+                        'options': agent_options,
+                        'delays': delays,
+                    },
                 )
                 for number in range(HOSTS)
             ]

@@ -25,7 +25,7 @@ STATEMENT_CHARACTERS: Final = 1024 * 1024
 
 _IN = models.Inbox.__table__.c
 _OUT = models.Outbox.__table__.c
-_BEFORE = models.Outbox.__table__.alias('before').c
+_AHEAD = models.Outbox.__table__.alias('ahead').c
 
 
 def order_begin(connection: sa.Connection, uuid: str, operation: str) -> bool:
@@ -172,10 +172,10 @@ def outbox_claim(
     waits = (
         sa.select(sa.literal(1))
         .where(
-            _BEFORE.instance_uuid == _OUT.instance_uuid,
-            _BEFORE.neighbour == neighbour,
-            _BEFORE.id < _OUT.id,
-            _BEFORE.state.in_(under_way),
+            _AHEAD.instance_uuid == _OUT.instance_uuid,
+            _AHEAD.neighbour == neighbour,
+            _AHEAD.id < _OUT.id,
+            _AHEAD.state.in_(under_way),
         )
         .exists()
     )

@@ -161,6 +161,7 @@ def cloud(workdir):
             found.stop()
 
 
+@pytest.mark.timeout(300 + PAIRS)
 def test_s5_pairs_of_create_and_delete_leave_nothing_behind(cloud, record_property, capsys):
     record_property('seed', SEED)
     with capsys.disabled():

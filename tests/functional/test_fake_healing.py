@@ -1,6 +1,7 @@
 """What the cells above know wrongly is repaired: rounds of healing, and orders to sync."""
 
 import json
+import os
 import time
 import tracemalloc
 
@@ -475,6 +476,30 @@ def test_s20_drift_of_any_age_is_repaired_and_workers_share_the_work(workdir, se
     shares = [one.stats.get('instances_looked_at') for one in cells[1:]]
     assert sum(shares) == size
     assert min(shares) > size / number / 3
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(
+    os.environ.get('CELLS_TEST_PROFILE') != 'nightly', reason='of the nightly profile'
+)
+def test_s20_a_drift_of_one_in_a_hundred_among_100_000_is_repaired_within_the_bound(
+    workdir, settled
+):
+    pace = {'heal_page_interval': 0.1, 'heal_round_interval': 3600}
+    cells = workers(workdir, 2, **pace)
+    fill(cells[1], 100_000, {**VALUES, 'updated_at': models.utcnow().replace(year=2015)})
+    fill(cells[0], 100_000, {**VALUES, 'cell_name': 'top!leaf'})
+    assert drift(cells[0], 100) == 1000
+    begun = time.monotonic()
+    try:
+        for one in cells:
+            one.start()
+        # 500 pages, each its interval and as much for itself, and two workers.
+        deploy.wait_until(lambda: wrong(cells[0]) == 0, 100, 'all is repaired')
+    finally:
+        for one in cells:
+            one.stop()
+    assert time.monotonic() - begun < 100
 
 
 def test_s20_a_worker_that_dies_leaves_its_page_to_the_others(workdir, settled, monkeypatch):

@@ -6,9 +6,15 @@
 import concurrent.futures
 import os
 
+import pytest
+import sqlalchemy as sa
+
 from cells import context, rpcapi
 from cells.cell import Cell
-from tests import deploy, fake_cells
+from cells.db import instances as db_instances
+from cells.db import journal as db_journal
+from cells.db import models
+from tests import deploy, fake_cells, replication
 from tests.functional.test_fake_deletion import NIGHTLY, PARENTS, Cloud, admin, new_instance
 
 STOPS = int(os.environ.get('CELLS_TEST_STOPS', '1000' if NIGHTLY else '60'))
@@ -29,6 +35,7 @@ def second_workers(workdir) -> list[Cell]:
     ]
 
 
+@pytest.mark.timeout(300 + STOPS)
 def test_s8_every_stop_that_follows_an_unlock_ends_in_a_stop(workdir):
     with fake_cells.FakeTree(workdir, PARENTS, call_timeout=10).running() as tree:
         cloud = Cloud(workdir, tree)
@@ -80,3 +87,65 @@ def again(cloud, uuid, rounds) -> int:
         api.start_instance(user(), found)
         wait(cloud, [uuid], 'active')
     return stopped
+
+
+def carried_out(cell, uuid) -> list[str]:
+    """Return when the changes of an instance were ordered, in the order they were carried out."""
+    columns = models.Inbox.__table__.c
+    query = sa.select(columns.ordering).where(
+        columns.instance_uuid == uuid, columns.operation == 'instance_update_from_api'
+    )
+    with cell.database.read() as connection:
+        return list(connection.execute(query.order_by(columns.ended_at, columns.id)).scalars())
+
+
+def test_s8_what_an_api_service_changes_comes_down_in_its_order(workdir):
+    """Two workers in each cell: each change takes its own way, and the last one stays."""
+    parents = {'top': None, 'leaf': 'top'}
+    uuids = ['%08d-0000-4000-8000-000000000000' % number for number in range(12)]
+    with fake_cells.FakeTree(workdir, parents).running() as tree:
+        others = [
+            fake_cells.build_again(workdir, 'top', cell_type='api'),
+            fake_cells.build_again(workdir, 'leaf'),
+        ]
+        for one in others:
+            one.start()
+        try:
+            with tree['leaf'].database.write() as connection:
+                for uuid in uuids:
+                    values = {'uuid': uuid, 'project_id': 'p1', 'user_id': 'u1', 'host': 'h'}
+                    db_instances.instance_create(connection, {**values, 'vm_state': 'active'})
+            tree['leaf'].wake()
+            conf = fake_cells.conf_of(workdir, 'top', cell_type='api')
+            records = rpcapi.InstancesAPI.from_conf(conf)
+            deploy.wait_until(
+                lambda: len(records.list(admin(), limit=100)) == len(uuids), 20, 'all are known'
+            )
+
+            def rename(uuid):
+                for number in range(40):
+                    records.save(admin(), uuid, {'display_name': 'name %d' % number})
+
+            with concurrent.futures.ThreadPoolExecutor(len(uuids)) as pool:
+                list(pool.map(rename, uuids))
+            deploy.wait_until(
+                lambda: (
+                    not any(
+                        name.startswith(('outbox', 'inbox.received', 'inbox.claimed'))
+                        for cell in ('top', 'leaf')
+                        for name in db_journal.counts(tree[cell].database)
+                    )
+                ),
+                30,
+                'all have come down',
+            )
+            for uuid in uuids:
+                for cell in ('top', 'leaf'):
+                    name = replication.column(tree[cell].database, uuid, 'display_name')
+                    assert name == 'name 39', cell
+                    orders = carried_out(tree[cell], uuid)
+                    assert len(orders) == 40
+                    assert orders == sorted(orders), cell
+        finally:
+            for one in others:
+                one.stop()

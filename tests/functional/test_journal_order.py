@@ -479,3 +479,54 @@ def test_an_older_version_that_runs_beside_this_one_sees_its_changes_carried_out
         assert connection is not None
     start()
     wait_for_end(database, 1)
+
+
+# -- on the way to neighbours --
+
+
+def add(database, *changes, neighbour='a'):
+    """Put changes for a neighbour into the outbox: tuples of uuid and instance."""
+    rows = [(one, neighbour, 'targeted', 'text ' + one, instance) for one, instance in changes]
+    run(database, statements.outbox_add, rows)
+
+
+def send(database, worker='w', neighbour='a', **kwargs):
+    with database.write() as connection:
+        found = statements.outbox_claim(connection, worker, neighbour, 30, 10, **kwargs)
+    return {row['uuid']: row['id'] for row in found}
+
+
+def test_s8_of_one_instance_one_change_is_on_its_way_to_a_neighbour_at_a_time(database):
+    add(database, ('a1', 'a'), ('a2', 'a'), ('b1', 'b'), ('x', None), ('y', None))
+    add(database, ('a1', 'a'), neighbour='other')
+    first = send(database)
+    assert set(first) == {'a1', 'b1', 'x', 'y'}
+    assert set(send(database, 'w2', neighbour='other')) == {'a1'}
+    assert send(database, 'w2') == {}
+    run(database, statements.outbox_sent, [first['a1']], 30)
+    assert send(database, 'w2') == {}
+    # It waits until the neighbour has the one before it in its journal, also when that is lost.
+    set_values(database, models.Outbox, 'a1', claimed_until=0.0)
+    run(database, statements.outbox_overdue, 'a', plain=False)
+    assert set(send(database, 'w2')) == {'a1'}
+    run(database, statements.outbox_confirm, 'a', ['a1'])
+    assert set(send(database, 'w2')) == {'a2'}
+
+
+def test_what_does_not_get_out_holds_up_only_what_is_behind_it(database):
+    add(database, ('a1', 'a'), ('a2', 'a'), ('b1', 'b'))
+    first = send(database)
+    run(database, statements.outbox_not_sent, [first['a1']], 30)
+    assert send(database) == {}
+    add(database, ('c1', 'c'), ('b2', 'b'))
+    assert set(send(database)) == {'c1'}
+
+
+def test_of_a_plain_neighbour_the_word_of_its_broker_counts(database):
+    add(database, ('a1', 'a'), ('a2', 'a'), ('a3', 'a'))
+    first = send(database, confirms=False)
+    assert set(first) == {'a1'}
+    assert send(database, confirms=False) == {}
+    run(database, statements.outbox_sent, [first['a1']], 30)
+    second = send(database, confirms=False)
+    assert set(second) == {'a2'}

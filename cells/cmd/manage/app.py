@@ -1,0 +1,179 @@
+"""The program: reads the configuration, and gives commands the database and clients of the cell."""
+
+import argparse
+import logging
+import sys
+from typing import Any, Final, TypeVar
+
+from cliff import app, command, commandmanager
+from oslo_config import cfg
+
+from cells.cmd import concurrency
+
+concurrency.hush()  # before what follows imports eventlet
+
+from cells import cell, context, exceptions, rpcapi  # noqa: E402
+from cells.client import base as client_base  # noqa: E402
+from cells.cmd import launch  # noqa: E402
+from cells.db import engine  # noqa: E402
+
+NAMESPACE: Final = 'cells.manage'
+#: Seconds that the daemon of the cell gets to answer.
+TIMEOUT: Final = 20.0
+#: Loggers of libraries; what goes wrong in them a command says in its own line.
+LIBRARIES: Final = ('alembic', 'amqp', 'kombu', 'oslo', 'oslo_messaging', 'stevedore')
+
+_Client = TypeVar('_Client', bound=client_base.Client)
+
+
+class ManageApp(app.App):
+    """The program: reads the configuration before any command runs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            description='Manage one cell: its database, its neighbours, what happens in it and '
+            'in the cells below. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but '
+            'something is wrong or missing.',
+            version='',
+            command_manager=commandmanager.CommandManager(NAMESPACE),
+            deferred_help=True,
+        )
+        self.conf = cfg.ConfigOpts()
+        self._database: engine.Database | None = None
+        self._clients: list[client_base.Client] = []
+
+    def build_option_parser(
+        self, description: str | None, version: str | None, argparse_kwargs: Any = None
+    ) -> Any:
+        """Add the options of a configuration."""
+        # Options of commands must not be taken for beginnings of these.
+        kwargs = {**(argparse_kwargs or {}), 'allow_abbrev': False}
+        parser = super().build_option_parser(description, version, kwargs)
+        parser.add_argument(
+            '--config-file',
+            action='append',
+            default=[],
+            metavar='PATH',
+            help='configuration of the cell; may be given several times',
+        )
+        parser.add_argument(
+            '--config-dir',
+            action='append',
+            default=[],
+            metavar='DIR',
+            help='directory with configurations of the cell; may be given several times',
+        )
+        parser.add_argument(
+            '--timeout',
+            type=_seconds,
+            default=TIMEOUT,
+            metavar='SECONDS',
+            help='how long the daemon of the cell gets to answer, 1 to 3600 (default %(default)s)',
+        )
+        return parser
+
+    def initialize_app(self, argv: list[str]) -> None:
+        """Read the configuration.
+
+        :raises ConfigurationError: a value cannot be one.
+        """
+        if self.options.verbose_level < 2:
+            for name in LIBRARIES:
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+        if not argv:
+            self.options.deferred_help = True  # no shell of its own
+        cell.prepare(self.conf)
+        files = [word for path in self.options.config_file for word in ('--config-file', path)]
+        dirs = [word for path in self.options.config_dir for word in ('--config-dir', path)]
+        self.conf([*files, *dirs], project='cells', prog='nova-cells')
+
+    def check_options(self) -> None:
+        """Look at every option of the configuration.
+
+        :raises ConfigurationError: a value cannot be one.
+        """
+        launch.check_values(self.conf)
+
+    @property
+    def own_name(self) -> str:
+        """The name of the cell."""
+        return str(self.conf.cells.name)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that the daemon of the cell gets to answer."""
+        return float(self.options.timeout)
+
+    def database(self) -> engine.Database:
+        """Return the database of the cell."""
+        if self._database is None:
+            self._database = engine.Database(cell.connection(self.conf))
+        return self._database
+
+    def api(self) -> rpcapi.CellsAPI:
+        """Return a client of the cell; the first call connects."""
+        return self._kept(
+            rpcapi.CellsAPI(
+                self._transport(), topic=self.conf.cells.topic, call_timeout=self._call_timeout
+            )
+        )
+
+    def ops(self) -> rpcapi.OpsAPI:
+        """Return an operator's client of the cell; the first call connects."""
+        return self._kept(
+            rpcapi.OpsAPI(
+                self._transport(), topic=self.conf.cells.topic, call_timeout=self._call_timeout
+            )
+        )
+
+    def records(self) -> rpcapi.InstancesAPI:
+        """Return a client of the records of instances; the first call connects."""
+        return self._kept(
+            rpcapi.InstancesAPI(
+                self._transport(), topic=self.conf.cells.topic, call_timeout=self._call_timeout
+            )
+        )
+
+    @staticmethod
+    def request(read_deleted: str = 'no') -> context.RequestContext:
+        """Return the context of a new request of an operator."""
+        return context.RequestContext(
+            'nova-cells-manage', None, is_admin=True, roles=['admin'], read_deleted=read_deleted
+        )
+
+    def clean_up(self, cmd: command.Command, result: int, err: BaseException | None) -> None:
+        """Close what the command used.
+
+        A connection that failed is left: closing it could wait for the broker once more.
+        """
+        if err is None or isinstance(err, exceptions.WireError):
+            for client in self._clients:
+                client.close()
+        if self._database is not None:
+            self._database.dispose()
+
+    @property
+    def _call_timeout(self) -> float:
+        return max(0.0, self.timeout - client_base.TRANSPORT_SECONDS)
+
+    def _transport(self) -> Any:
+        return client_base.transport_of(self.conf)
+
+    def _kept(self, client: _Client) -> _Client:
+        self._clients.append(client)
+        return client
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 3600:
+        raise argparse.ArgumentTypeError('%r is not a number of seconds from 1 to 3600' % text)
+    return value
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    return ManageApp().run(sys.argv[1:] if argv is None else argv)

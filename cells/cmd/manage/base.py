@@ -1,0 +1,102 @@
+"""What all commands share: help with an example, errors in one line, exit codes.
+
+A command is a class on :class:`Command`, :class:`Lister` (a table) or :class:`ShowOne`
+(one thing), under the entry points ``cells.manage``. Its docstring is its help; what
+follows the line "Example:" is shown as it stands. What cannot be done it raises as
+:class:`cells.exceptions.CellsError`, with a text that says what to do.
+"""
+
+import argparse
+import inspect
+from typing import Any, Final
+
+import oslo_messaging
+from cliff import command, lister, show
+from oslo_config import cfg
+
+from cells import exceptions
+from cells.cmd.manage import app
+from cells.db import engine
+
+#: Exit codes beside 0 (done) and 2 (wrong usage): failed; done, but something is wrong or missing.
+FAILED: Final = 1
+TROUBLE: Final = 3
+
+
+class Command(command.Command):
+    """A command that prints what it did itself, or nothing."""
+
+    app: app.ManageApp
+
+    #: Set to :data:`TROUBLE` by a command that was done and found something wrong.
+    exit_code = 0
+
+    def get_description(self) -> str:
+        """Return the docstring without its example."""
+        return self._help()[0]
+
+    def get_epilog(self) -> str:
+        """Return the example of the docstring."""
+        return self._help()[1]
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Return the parser of the arguments."""
+        parser = super().get_parser(prog_name)
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        return parser
+
+    def run(self, parsed_args: Any) -> int:
+        """Run it and return the exit code; the program shows an error and makes it 1.
+
+        :raises CellsError: with a text of one line.
+        """
+        try:
+            return super().run(parsed_args) or self.exit_code
+        except engine.ERRORS as error:
+            reason = 'The database of cell %s cannot be used: %s' % (
+                self.app.own_name,
+                engine.brief(error),
+            )
+        except oslo_messaging.MessagingTimeout as error:
+            reason = self._no_answer(str(error))
+        except oslo_messaging.MessageDeliveryFailure as error:
+            reason = self._no_bus(str(error))
+        except (oslo_messaging.RemoteError, cfg.Error, exceptions.CellsError) as error:
+            reason = str(error)
+        raise exceptions.CellsError(' '.join(reason.split()))
+
+    def say(self, text: str, *args: Any) -> None:
+        """Print a line."""
+        self.app.stdout.write((text % args if args else text) + '\n')
+
+    def warn(self, text: str, *args: Any) -> None:
+        """Print a line beside the output, and make the exit code :data:`TROUBLE`."""
+        self.app.stderr.write((text % args if args else text) + '\n')
+        self.exit_code = TROUBLE
+
+    def _no_answer(self, error: str) -> str:
+        if 'could not be reached' in error:
+            return self._no_bus(error)
+        return (
+            'The daemon of cell %s did not answer within %g seconds: start nova-cells with this '
+            'configuration, see its log, or give it longer with --timeout'
+            % (self.app.own_name, self.app.timeout)
+        )
+
+    def _no_bus(self, error: str) -> str:
+        return (
+            'The message bus of cell %s cannot be used (%s): start the broker, or correct '
+            '[DEFAULT] transport_url' % (self.app.own_name, error)
+        )
+
+    def _help(self) -> tuple[str, str]:
+        text, found, example = (inspect.getdoc(type(self)) or '').partition('Example:')
+        return text.rstrip(), (found + example).rstrip()
+
+
+class Lister(Command, lister.Lister):
+    """A command that returns columns and rows."""
+
+
+class ShowOne(Command, show.ShowOne):
+    """A command that returns the names and the values of one thing."""

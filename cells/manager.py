@@ -28,4 +28,4 @@ class CellsManager(
 ):
     """What API services may ask of their cell."""
 
-    target = oslo_messaging.Target(version=versions.RPC_VERSION)
+    target = oslo_messaging.Target(version=versions.SERVED_VERSION)

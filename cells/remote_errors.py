@@ -34,6 +34,19 @@ class RemoteFailure(exceptions.WireError):
     msg_fmt = '%(name)s in another cell: %(text)s'
 
 
+class NotServed(RemoteFailure):
+    """Raised when a server does not offer a method, or not at the version that was sent (V2)."""
+
+    msg_fmt = (
+        '%(text)s. It is older than this client: [upgrade_levels] cells names the release or '
+        'version that clients are to keep to'
+    )
+
+
+#: What a server of RPC answers to a request that it cannot place.
+_NOT_SERVED: Final = ('NoSuchMethod', 'UnsupportedVersion')
+
+
 def failure_of(error: BaseException) -> Failure:
     """Return the record of an error. What is not of the contract shows its class and text only."""
     if isinstance(error, exceptions.WireError):
@@ -54,6 +67,8 @@ def rebuild(name: str, text: str, kwargs: Any = None) -> Exception:
     :param kwargs: the keyword arguments that came with it, kept as attribute.
     """
     name = name.removesuffix('_Remote')
+    if name in _NOT_SERVED:
+        return NotServed(text=text)
     if name == RemoteFailure.__name__:
         return RemoteFailure(text)  # it says already whose it is
     cls = _KNOWN.get(name)

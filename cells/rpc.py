@@ -118,7 +118,6 @@ def get_client(
     *,
     version: str = '1.0',
     namespace: str | None = None,
-    version_cap: str | None = None,
     timeout: float,
     retry: int,
 ) -> Any:
@@ -132,7 +131,6 @@ def get_client(
         transport,
         target,
         timeout=timeout,
-        version_cap=version_cap,
         serializer=Serializer(with_proxies=True),
         retry=retry,
     )

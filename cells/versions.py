@@ -1,9 +1,10 @@
 """Every version number of the project, each written once.
 
 ``RPC_HISTORY`` is the client-to-manager contract (``spec/rpc_client.json``),
-``RELEASE_CAPS`` says which of it a release speaks. The cell-to-cell protocol
-was always 1.0; what ours adds to an envelope has its own number. ``OBJECT_VERSIONS``
-says at which version each release has each object (``spec/objects.json``).
+``RELEASE_CAPS`` says which of it a release speaks; what each version takes for an argument
+is in :mod:`cells.client.forms`. The cell-to-cell protocol was always 1.0; what ours adds to
+an envelope has its own number. ``OBJECT_VERSIONS`` says at which version each release has
+each object (``spec/objects.json``).
 """
 
 from typing import Final
@@ -50,8 +51,15 @@ RPC_HISTORY: Final[dict[str, str]] = {
     '1.37': 'get_keypair_at_top',
 }
 
-#: What the manager offers and the client may send at most.
+#: What the client may send at most.
 RPC_VERSION: Final = list(RPC_HISTORY)[-1]
+
+#: What clients from Pike on may send beyond it: version -> what it brought.
+LATER_HISTORY: Final[dict[str, str]] = {
+    '1.38': 'compute_node_get by uuid',
+}
+#: What the manager takes at most.
+SERVED_VERSION: Final = list(LATER_HISTORY)[-1]
 
 #: The namespace for operators beside the contract, see ``rpcapi.OpsAPI``.
 OPS_NAMESPACE: Final = 'cells.ops'
@@ -83,7 +91,7 @@ INTERCELL_VERSION: Final = '1.0'
 #: Version of what our cells add to an envelope.
 EXTENSION_VERSION: Final = 1
 
-#: Release -> the highest RPC version its manager knows.
+#: Release -> the highest RPC version that may be sent to its manager.
 RELEASE_CAPS: Final[dict[str, str]] = {
     'grizzly': '1.6',
     'havana': '1.24',
@@ -198,3 +206,30 @@ def rpc_cap(setting: str | None) -> str | None:
             % (setting, ', '.join(RELEASE_CAPS), RPC_VERSION)
         )
     return cap
+
+
+def cap_release(setting: str | None) -> str | None:
+    """Return the release at whose versions objects are sent under ``[upgrade_levels] cells``.
+
+    :param setting: a release name, a version such as ``1.34``, or None.
+    :returns: the release itself, or the first that knows the version and has objects; None
+        for no cap.
+    :raises ValueError: the setting is neither.
+    """
+    cap = rpc_cap(setting)
+    if setting is None or cap is None:
+        return None
+    word = setting.strip().lower()
+    if word in OBJECT_VERSIONS:
+        return word
+    return next(release for release in OBJECT_VERSIONS if allows(RELEASE_CAPS[release], cap))
+
+
+def allows(cap: str | None, version: str) -> bool:
+    """Tell whether a version may be sent under a cap, None for no cap."""
+    return cap is None or minor(version) <= minor(cap)
+
+
+def minor(version: str) -> int:
+    """Return the second number of a version of the RPC contract."""
+    return int(version.partition('.')[2])

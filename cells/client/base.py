@@ -1,4 +1,4 @@
-"""How a client calls and casts: versions, time limits, one id for all attempts at a cast."""
+"""How a client calls and casts: time limits, one id for all attempts at a cast."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import tenacity
 from oslo_config import cfg
 
 from cells import conf as cells_conf
-from cells import rabbit, remote_errors, rpc, versions
+from cells import rabbit, remote_errors, rpc
 
 #: What the transport may take beyond the time that the cells take.
 TRANSPORT_SECONDS = 5
@@ -35,7 +35,6 @@ class Client:
 
     :param transport: from ``oslo_messaging.get_rpc_transport``.
     :param topic: ``[cells] topic``.
-    :param version_cap: an RPC version or a release name, ``[upgrade_levels] cells``.
     :param call_timeout: ``[cells] call_timeout`` of the cell, in seconds.
     """
 
@@ -44,7 +43,6 @@ class Client:
         transport: Any,
         *,
         topic: str = 'cells',
-        version_cap: str | None = None,
         call_timeout: float = 60,
         namespace: str | None = None,
     ) -> None:
@@ -56,7 +54,6 @@ class Client:
             transport,
             topic,
             namespace=namespace,
-            version_cap=versions.rpc_cap(version_cap),
             timeout=self._timeout,
             retry=SEND_RETRIES,
         )
@@ -71,10 +68,6 @@ class Client:
             client = self._clients[version] = self._client.prepare(version=version)
         return client
 
-    def _can_send(self, version: str) -> bool:
-        """Tell whether the cap allows a version."""
-        return bool(self._prepared(version).can_send_version())
-
     def _call(self, ctxt: Any, version: str, method: str, **kwargs: Any) -> Any:
         return self._call_within(None, ctxt, version, method, **kwargs)
 
@@ -86,10 +79,6 @@ class Client:
         if seconds is not None:
             # The inner limit comes first, so that the caller learns what took so long (T4).
             client = client.prepare(timeout=min(seconds + TRANSPORT_SECONDS, self._timeout))
-        if not client.can_send_version():
-            raise oslo_messaging.RPCVersionCapError(
-                version=version, version_cap=self._client.version_cap
-            )
         if not rabbit.warm_up(self._transport, self._timeout):
             raise oslo_messaging.MessagingTimeout(
                 'The message bus could not be reached within %s seconds; %s was not sent'

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cells.client import base
+from cells.client import contract
 
 
-class HostCalls(base.Client):
+class HostCalls(contract.ContractClient):
     """What is asked about hosts. A host is named ``cell!path@host``."""
 
     def service_get_all(self, ctxt: Any, filters: Mapping[str, Any] | None = None) -> list[Any]:
@@ -17,14 +17,14 @@ class HostCalls(base.Client):
 
         :param filters: ``disabled``, and any attribute of a service with the value it must have.
         """
-        return self._call(ctxt, '1.2', 'service_get_all', filters=filters)
+        return self._ask(ctxt, 'service_get_all', filters=filters)
 
     def service_get_by_compute_host(self, ctxt: Any, host_name: str) -> Any:
         """Return the compute service of a host as ``ServiceProxy``.
 
         :param host_name: ``cell!path@host``.
         """
-        return self._call(ctxt, '1.2', 'service_get_by_compute_host', host_name=host_name)
+        return self._ask(ctxt, 'service_get_by_compute_host', host_name=host_name)
 
     def service_update(
         self, ctxt: Any, host_name: str, binary: str, params_to_update: Mapping[str, Any]
@@ -34,9 +34,8 @@ class HostCalls(base.Client):
         :param host_name: ``cell!path@host``.
         :param params_to_update: ``disabled``, ``disabled_reason``, ``forced_down``.
         """
-        return self._call(
+        return self._ask(
             ctxt,
-            '1.7',
             'service_update',
             host_name=host_name,
             binary=binary,
@@ -48,14 +47,14 @@ class HostCalls(base.Client):
 
         :param cell_service_id: ``cell!path@id``, the ``id`` of a ``ServiceProxy``.
         """
-        self._call(ctxt, '1.26', 'service_delete', cell_service_id=cell_service_id)
+        self._ask(ctxt, 'service_delete', cell_service_id=cell_service_id)
 
     def compute_node_get(self, ctxt: Any, compute_id: str) -> Any:
         """Return a compute node as ``ComputeNodeProxy``.
 
         :param compute_id: ``cell!path@id``.
         """
-        return self._call(ctxt, '1.4', 'compute_node_get', compute_id=compute_id)
+        return self._ask(ctxt, 'compute_node_get', compute_id=compute_id)
 
     def compute_node_get_all(self, ctxt: Any, hypervisor_match: str | None = None) -> list[Any]:
         """Return the compute nodes of all cells as ``ComputeNodeProxy``.
@@ -64,18 +63,18 @@ class HostCalls(base.Client):
 
         :param hypervisor_match: only those with this in their ``hypervisor_hostname``.
         """
-        return self._call(ctxt, '1.4', 'compute_node_get_all', hypervisor_match=hypervisor_match)
+        return self._ask(ctxt, 'compute_node_get_all', hypervisor_match=hypervisor_match)
 
     def compute_node_stats(self, ctxt: Any) -> dict[str, int]:
         """Return totals over the hosts of all cells that are up and not disabled."""
-        return self._call(ctxt, '1.4', 'compute_node_stats')
+        return self._ask(ctxt, 'compute_node_stats')
 
     def get_host_uptime(self, ctxt: Any, host_name: str) -> str:
         """Return since when a host runs, in the words of ``uptime``.
 
         :param host_name: ``cell!path@host``.
         """
-        return self._call(ctxt, '1.17', 'get_host_uptime', host_name=host_name)
+        return self._ask(ctxt, 'get_host_uptime', host_name=host_name)
 
     def proxy_rpc_to_manager(
         self,
@@ -93,10 +92,9 @@ class HostCalls(base.Client):
             certain to be passed on.
         :param timeout: seconds that the agent may take.
         """
-        return self._call_within(
+        return self._ask_within(
             timeout,
             ctxt,
-            '1.2',
             'proxy_rpc_to_manager',
             topic=topic,
             rpc_message=rpc_message,
@@ -118,9 +116,8 @@ class HostCalls(base.Client):
         :param period_beginning: and ``period_ending``: datetimes, or texts of them.
         :param host: ``path@host`` or ``path`` of the one cell that is asked; None for all.
         """
-        return self._call(
+        return self._ask(
             ctxt,
-            '1.3',
             'task_log_get_all',
             task_name=task_name,
             period_beginning=str(period_beginning),

@@ -8,18 +8,18 @@ action there.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cells.client import base
+from cells.client import contract
 from cells.objects import plain
 
 
-class InstanceActions(base.Client):
+class InstanceActions(contract.ContractClient):
     """Orders for one instance each. ``instance`` is an Instance."""
 
     # -- power --
 
     def start_instance(self, ctxt: Any, instance: Any) -> None:
         """Start an instance that is stopped."""
-        self._cast(ctxt, '1.12', 'start_instance', instance=instance)
+        self._order(ctxt, 'start_instance', instance=instance)
 
     def stop_instance(
         self, ctxt: Any, instance: Any, do_cast: bool = True, clean_shutdown: bool = True
@@ -29,11 +29,14 @@ class InstanceActions(base.Client):
         :param do_cast: whether to return at once; else when the instance is stopped.
         :param clean_shutdown: whether the guest is asked to shut down; cells before 1.31 do.
         """
-        send = self._cast if do_cast else self._call
-        wanted = {'instance': instance, 'do_cast': do_cast}
-        if not self._can_send('1.31'):
-            return send(ctxt, '1.12', 'stop_instance', **wanted)
-        return send(ctxt, '1.31', 'stop_instance', clean_shutdown=clean_shutdown, **wanted)
+        send = self._order if do_cast else self._ask
+        return send(
+            ctxt,
+            'stop_instance',
+            instance=instance,
+            do_cast=do_cast,
+            clean_shutdown=clean_shutdown,
+        )
 
     def reboot_instance(
         self, ctxt: Any, instance: Any, block_device_info: Any, reboot_type: str
@@ -43,23 +46,23 @@ class InstanceActions(base.Client):
         :param block_device_info: not used.
         :param reboot_type: ``SOFT`` or ``HARD``.
         """
-        self._cast(ctxt, '1.14', 'reboot_instance', instance=instance, reboot_type=reboot_type)
+        self._order(ctxt, 'reboot_instance', instance=instance, reboot_type=reboot_type)
 
     def suspend_instance(self, ctxt: Any, instance: Any) -> None:
         """Write an instance to disk and stop it."""
-        self._cast(ctxt, '1.15', 'suspend_instance', instance=instance)
+        self._order(ctxt, 'suspend_instance', instance=instance)
 
     def resume_instance(self, ctxt: Any, instance: Any) -> None:
         """Go on with an instance that is suspended."""
-        self._cast(ctxt, '1.15', 'resume_instance', instance=instance)
+        self._order(ctxt, 'resume_instance', instance=instance)
 
     def pause_instance(self, ctxt: Any, instance: Any) -> None:
         """Stop an instance where it is, in memory."""
-        self._cast(ctxt, '1.19', 'pause_instance', instance=instance)
+        self._order(ctxt, 'pause_instance', instance=instance)
 
     def unpause_instance(self, ctxt: Any, instance: Any) -> None:
         """Go on with an instance that is paused."""
-        self._cast(ctxt, '1.19', 'unpause_instance', instance=instance)
+        self._order(ctxt, 'unpause_instance', instance=instance)
 
     # -- the end --
 
@@ -76,19 +79,14 @@ class InstanceActions(base.Client):
         :param bdms: and ``reservations``: not used.
         :param delete_type: ``delete`` or ``force_delete``; cells before 1.36 only delete.
         """
-        if self._can_send('1.36'):
-            self._cast(
-                ctxt, '1.36', 'terminate_instance', instance=instance, delete_type=delete_type
-            )
-        else:
-            self._cast(ctxt, '1.18', 'terminate_instance', instance=instance)
+        self._order(ctxt, 'terminate_instance', instance=instance, delete_type=delete_type)
 
     def soft_delete_instance(self, ctxt: Any, instance: Any, reservations: Any = None) -> None:
         """Delete an instance so that it can be restored for a while.
 
         :param reservations: not used.
         """
-        self._cast(ctxt, '1.18', 'soft_delete_instance', instance=instance)
+        self._order(ctxt, 'soft_delete_instance', instance=instance)
 
     # -- size and place --
 
@@ -109,15 +107,14 @@ class InstanceActions(base.Client):
         :param flavor: a Flavor.
         :param clean_shutdown: whether the guest is asked to shut down; cells before 1.33 do.
         """
-        wanted = {
-            'instance': instance,
-            'flavor': plain.flatten(flavor),
-            'extra_instance_updates': extra_instance_updates,
-        }
-        if self._can_send('1.33'):
-            self._cast(ctxt, '1.33', 'resize_instance', clean_shutdown=clean_shutdown, **wanted)
-        else:
-            self._cast(ctxt, '1.20', 'resize_instance', **wanted)
+        self._order(
+            ctxt,
+            'resize_instance',
+            instance=instance,
+            flavor=plain.flatten(flavor),
+            extra_instance_updates=extra_instance_updates,
+            clean_shutdown=clean_shutdown,
+        )
 
     def confirm_resize(
         self,
@@ -132,7 +129,7 @@ class InstanceActions(base.Client):
 
         :param migration: like all behind it: not used.
         """
-        self._cast(ctxt, '1.21', 'confirm_resize', instance=instance)
+        self._order(ctxt, 'confirm_resize', instance=instance)
 
     def revert_resize(
         self, ctxt: Any, instance: Any, migration: Any, host: Any, reservations: Any
@@ -141,7 +138,7 @@ class InstanceActions(base.Client):
 
         :param migration: like all behind it: not used.
         """
-        self._cast(ctxt, '1.21', 'revert_resize', instance=instance)
+        self._order(ctxt, 'revert_resize', instance=instance)
 
     def live_migrate_instance(
         self,
@@ -157,9 +154,8 @@ class InstanceActions(base.Client):
         :param host_name: of the host, None for any.
         :param request_spec: not used.
         """
-        self._cast(
+        self._order(
             ctxt,
-            '1.20',
             'live_migrate_instance',
             instance=instance,
             block_migration=block_migration,
@@ -171,7 +167,7 @@ class InstanceActions(base.Client):
 
     def snapshot_instance(self, ctxt: Any, instance: Any, image_id: str) -> None:
         """Copy the disk of an instance into an image that is there already."""
-        self._cast(ctxt, '1.24', 'snapshot_instance', instance=instance, image_id=image_id)
+        self._order(ctxt, 'snapshot_instance', instance=instance, image_id=image_id)
 
     def backup_instance(
         self, ctxt: Any, instance: Any, image_id: str, backup_type: str, rotation: int
@@ -181,9 +177,8 @@ class InstanceActions(base.Client):
         :param backup_type: such as ``daily``; each is counted by itself.
         :param rotation: how many copies of the type are kept.
         """
-        self._cast(
+        self._order(
             ctxt,
-            '1.24',
             'backup_instance',
             instance=instance,
             image_id=image_id,
@@ -214,9 +209,8 @@ class InstanceActions(base.Client):
         :param kwargs: what of the instance changes with it.
         :param orig_image_ref: like what is not named here: not used.
         """
-        self._cast(
+        self._order(
             ctxt,
-            '1.25',
             'rebuild_instance',
             instance=instance,
             image_href=image_ref,
@@ -230,12 +224,12 @@ class InstanceActions(base.Client):
 
     def reset_network(self, ctxt: Any, instance: Any) -> None:
         """Have the guest configure its network anew."""
-        self._cast(ctxt, '1.22', 'reset_network', instance=instance)
+        self._order(ctxt, 'reset_network', instance=instance)
 
     def inject_network_info(self, ctxt: Any, instance: Any) -> None:
         """Give the guest the description of its network again."""
-        self._cast(ctxt, '1.23', 'inject_network_info', instance=instance)
+        self._order(ctxt, 'inject_network_info', instance=instance)
 
     def set_admin_password(self, ctxt: Any, instance: Any, new_pass: str | None) -> None:
         """Set the password of the guest's administrator, None for one that is made up."""
-        self._cast(ctxt, '1.29', 'set_admin_password', instance=instance, new_pass=new_pass)
+        self._order(ctxt, 'set_admin_password', instance=instance, new_pass=new_pass)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cells import rpc, versions
-from cells.client import base, builds
+from cells.client import contract
 from cells.objects import base as objects_base
 from cells.objects import instance as instance_objects
 from cells.objects import plain
@@ -13,7 +13,7 @@ from cells.objects import plain
 LOG = logging.getLogger(__name__)
 
 
-class InstanceReports(base.Client):
+class InstanceReports(contract.ContractClient):
     """How records of instances in different cells are kept alike.
 
     Cells of ours keep the records at the top up to date by themselves; the methods
@@ -24,11 +24,11 @@ class InstanceReports(base.Client):
 
     def instance_update_at_top(self, ctxt: Any, instance: Any) -> None:
         """Have the top take over what has changed in an Instance."""
-        self._send_up(ctxt, 'instance_update_at_top', instance)
+        self._order(ctxt, 'instance_update_at_top', instance=instance)
 
     def instance_destroy_at_top(self, ctxt: Any, instance: Any) -> None:
         """Have the top delete its record of an Instance."""
-        self._send_up(ctxt, 'instance_destroy_at_top', instance)
+        self._order(ctxt, 'instance_destroy_at_top', instance=instance)
 
     def instance_info_cache_update_at_top(self, ctxt: Any, instance_info_cache: Any) -> None:
         """Have the top take over the network of an instance, an InstanceInfoCache or its row."""
@@ -40,21 +40,12 @@ class InstanceReports(base.Client):
         instance = instance_objects.Instance(uuid=cache.instance_uuid, info_cache=cache)
         # The first release that takes objects here; all later ones read its version as well.
         instance.VERSION = versions.OBJECT_VERSIONS['liberty']['Instance']
-        self._send_up(ctxt, 'instance_update_at_top', instance)
-
-    def _send_up(self, ctxt: Any, method: str, instance: Any) -> None:
-        if self._can_send('1.35'):
-            self._cast(ctxt, '1.35', method, instance=instance)
-        elif self._can_send('1.34'):
-            self._cast(ctxt, '1.34', method, instance=plain.flatten(instance, moment=str))
-        else:
-            # As clients of that time did; those that came later send nothing under such a cap.
-            self._cast(ctxt, '1.0', method, instance=plain.flatten(instance))
+        self._order(ctxt, 'instance_update_at_top', instance=instance)
 
     def instance_fault_create_at_top(self, ctxt: Any, instance_fault: Any) -> None:
         """Have the top note an error of an instance, an InstanceFault or its row."""
         fault = plain.flatten(instance_fault)
-        self._cast(ctxt, '1.0', 'instance_fault_create_at_top', instance_fault=fault)
+        self._order(ctxt, 'instance_fault_create_at_top', instance_fault=fault)
 
     def bw_usage_update_at_top(
         self,
@@ -82,20 +73,14 @@ class InstanceReports(base.Client):
             'last_ctr_out': last_ctr_out,
             'last_refreshed': None if last_refreshed is None else str(last_refreshed),
         }
-        self._cast(ctxt, '1.0', 'bw_usage_update_at_top', bw_update_info=usage)
+        self._order(ctxt, 'bw_usage_update_at_top', bw_update_info=usage)
 
     def bdm_update_or_create_at_top(self, ctxt: Any, bdm: Any, create: bool | None = None) -> None:
         """Have the top take over a BlockDeviceMapping. What keeps it from being sent is logged.
 
         :param create: whether it is new; None: the top is to see.
         """
-        if self._can_send('1.28'):
-            self._send_or_log(
-                ctxt, '1.28', 'bdm_update_or_create_at_top', {'bdm': bdm, 'create': create}
-            )
-        else:
-            values = {'bdm': plain.flatten(bdm, moment=str), 'create': create}
-            self._send_or_log(ctxt, '1.10', 'bdm_update_or_create_at_top', values)
+        self._send_or_log(ctxt, 'bdm_update_or_create_at_top', bdm=bdm, create=create)
 
     def bdm_destroy_at_top(
         self,
@@ -108,16 +93,17 @@ class InstanceReports(base.Client):
 
         :param device_name: says which; or, without that, ``volume_id``.
         """
-        values = {
-            'instance_uuid': instance_uuid,
-            'device_name': device_name,
-            'volume_id': volume_id,
-        }
-        self._send_or_log(ctxt, '1.10', 'bdm_destroy_at_top', values)
+        self._send_or_log(
+            ctxt,
+            'bdm_destroy_at_top',
+            instance_uuid=instance_uuid,
+            device_name=device_name,
+            volume_id=volume_id,
+        )
 
-    def _send_or_log(self, ctxt: Any, version: str, method: str, values: Mapping[str, Any]) -> None:
+    def _send_or_log(self, ctxt: Any, method: str, **values: Any) -> None:
         try:
-            self._cast(ctxt, version, method, **values)
+            self._order(ctxt, method, **values)
         except rpc.SEND_ERRORS as error:
             LOG.error(
                 '%s was not sent (request %s): %s',
@@ -142,9 +128,8 @@ class InstanceReports(base.Client):
         :param expected_task_state: the same for its task state.
         :param admin_state_reset: whether the states are taken over too.
         """
-        self._cast(
+        self._order(
             ctxt,
-            '1.16',
             'instance_update_from_api',
             instance=instance,
             expected_vm_state=expected_vm_state,
@@ -157,14 +142,4 @@ class InstanceReports(base.Client):
 
         :param delete_type: ``soft`` or ``hard``.
         """
-        if self._can_send('1.27'):
-            version = '1.27'
-        else:
-            version, instance = '1.0', plain.flatten(instance, kept=builds.LEFT_OBJECTS)
-        self._cast(
-            ctxt,
-            version,
-            'instance_delete_everywhere',
-            instance=instance,
-            delete_type=delete_type,
-        )
+        self._order(ctxt, 'instance_delete_everywhere', instance=instance, delete_type=delete_type)

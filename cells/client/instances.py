@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from cells import exceptions
-from cells.client import base
+from cells.client import contract
 
 
-class InstanceCalls(base.Client):
+class InstanceCalls(contract.ContractClient):
     """What is asked about instances, and ordered.
 
     An instance is anything that has ``uuid`` and ``cell_name``, as items or as attributes.
@@ -28,9 +28,8 @@ class InstanceCalls(base.Client):
         :param updated_since: only those changed since then, ISO 8601.
         :param deleted: deleted ones as well.
         """
-        self._cast(
+        self._order(
             ctxt,
-            '1.1',
             'sync_instances',
             project_id=project_id,
             updated_since=updated_since,
@@ -42,9 +41,8 @@ class InstanceCalls(base.Client):
 
         :raises InstanceUnknownCell: the instance has no cell yet; nothing is sent.
         """
-        return self._call(
+        return self._ask(
             ctxt,
-            '1.5',
             'actions_get',
             cell_name=_cell_of(instance),
             instance_uuid=_value_of(instance, 'uuid'),
@@ -57,9 +55,8 @@ class InstanceCalls(base.Client):
 
         :raises InstanceUnknownCell: the instance has no cell yet; nothing is sent.
         """
-        return self._call(
+        return self._ask(
             ctxt,
-            '1.5',
             'action_get_by_request_id',
             cell_name=_cell_of(instance),
             instance_uuid=_value_of(instance, 'uuid'),
@@ -72,9 +69,8 @@ class InstanceCalls(base.Client):
         :param action_id: ``id`` of what :meth:`actions_get` returned.
         :raises InstanceUnknownCell: the instance has no cell yet; nothing is sent.
         """
-        return self._call(
+        return self._ask(
             ctxt,
-            '1.5',
             'action_events_get',
             cell_name=_cell_of(instance),
             action_id=action_id,
@@ -88,7 +84,7 @@ class InstanceCalls(base.Client):
             ``migration_type``, ``instance_uuid``, ``uuid``, ``hidden``, ``changes-since``.
         :raises Invalid: one of them is not known, or cannot be used.
         """
-        return self._call(ctxt, '1.11', 'get_migrations', filters=filters)
+        return self._ask(ctxt, 'get_migrations', filters=filters)
 
     def get_keypair_at_top(self, ctxt: Any, user_id: str, name: str) -> Any:
         """Return a ``KeyPair`` of a user from the top of the tree; None without cells.
@@ -97,7 +93,7 @@ class InstanceCalls(base.Client):
         """
         if not self._enabled:
             return None
-        found = self._call(ctxt, '1.37', 'get_keypair_at_top', user_id=user_id, name=name)
+        found = self._ask(ctxt, 'get_keypair_at_top', user_id=user_id, name=name)
         if found is None:
             raise exceptions.KeypairNotFound(user_id=user_id, name=name)
         return found
@@ -110,9 +106,8 @@ class InstanceCalls(base.Client):
         :raises InstanceNotFound: the own cell has no record of it, or its cell has none.
         :raises InstanceUnknownCell: its record does not say in which cell it is.
         """
-        return self._call(
+        return self._ask(
             ctxt,
-            '1.6',
             'validate_console_port',
             instance_uuid=instance_uuid,
             console_port=console_port,
@@ -121,7 +116,7 @@ class InstanceCalls(base.Client):
 
     def consoleauth_delete_tokens(self, ctxt: Any, instance_uuid: str) -> None:
         """Have the top take all rights to the consoles of an instance away."""
-        self._cast(ctxt, '1.6', 'consoleauth_delete_tokens', instance_uuid=instance_uuid)
+        self._order(ctxt, 'consoleauth_delete_tokens', instance_uuid=instance_uuid)
 
     def call_compute_api_method(
         self, ctxt: Any, cell_name: str, method: str, *args: Any, **kwargs: Any
@@ -132,9 +127,8 @@ class InstanceCalls(base.Client):
         :param args: the uuid of the instance, and what else the method takes.
         :raises CellServiceAPIMethodNotFound: the cell does not offer the method.
         """
-        return self._call(
+        return self._ask(
             ctxt,
-            '1.0',
             'run_compute_api_method',
             cell_name=cell_name,
             method_info={'method': method, 'method_args': args, 'method_kwargs': kwargs},
@@ -145,9 +139,8 @@ class InstanceCalls(base.Client):
         self, ctxt: Any, cell_name: str, method: str, *args: Any, **kwargs: Any
     ) -> None:
         """Order what :meth:`call_compute_api_method` does, without waiting for it."""
-        self._cast(
+        self._order(
             ctxt,
-            '1.0',
             'run_compute_api_method',
             cell_name=cell_name,
             method_info={'method': method, 'method_args': args, 'method_kwargs': kwargs},

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cells.client import base
+from cells.client import contract
 
 
-class TopologyCalls(base.Client):
+class TopologyCalls(contract.ContractClient):
     """What is asked of the own cell alone."""
 
     _enabled: bool
@@ -18,7 +18,7 @@ class TopologyCalls(base.Client):
         """
         if not self._enabled:
             return []
-        return self._call(ctxt, '1.1', 'get_cell_info_for_neighbors')
+        return self._ask(ctxt, 'get_cell_info_for_neighbors')
 
     def get_capacities(self, ctxt: Any, cell_name: str | None = None) -> dict[str, Any]:
         """Return what is free in the own cell and all below, or in one child and below it.
@@ -27,7 +27,7 @@ class TopologyCalls(base.Client):
             {...}}``, and ``free`` from cells of our kind; empty when there are no hosts.
         :raises CellNotFound: there is no child of the name.
         """
-        return self._call(ctxt, '1.9', 'get_capacities', cell_name=cell_name)
+        return self._ask(ctxt, 'get_capacities', cell_name=cell_name)
 
     def cell_create(self, ctxt: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """Add a neighbour to the own cell and return its row.
@@ -37,7 +37,7 @@ class TopologyCalls(base.Client):
         :raises Invalid: a value is not allowed.
         :raises CellsUpdateUnsupported: the neighbours are written in a file.
         """
-        return self._call(ctxt, '1.13', 'cell_create', values=dict(values))
+        return self._ask(ctxt, 'cell_create', values=dict(values))
 
     def cell_update(
         self, ctxt: Any, cell_name: str, values: Mapping[str, Any]
@@ -46,15 +46,15 @@ class TopologyCalls(base.Client):
 
         :raises CellNotFound: there is none of the name.
         """
-        return self._call(ctxt, '1.13', 'cell_update', cell_name=cell_name, values=dict(values))
+        return self._ask(ctxt, 'cell_update', cell_name=cell_name, values=dict(values))
 
     def cell_delete(self, ctxt: Any, cell_name: str) -> int:
         """Delete a neighbour and return how many rows that were, 0 for an unknown name."""
-        return self._call(ctxt, '1.13', 'cell_delete', cell_name=cell_name)
+        return self._ask(ctxt, 'cell_delete', cell_name=cell_name)
 
     def cell_get(self, ctxt: Any, cell_name: str) -> dict[str, Any]:
         """Return a neighbour, with its transport URL.
 
         :raises CellNotFound: there is none of the name.
         """
-        return self._call(ctxt, '1.13', 'cell_get', cell_name=cell_name)
+        return self._ask(ctxt, 'cell_get', cell_name=cell_name)

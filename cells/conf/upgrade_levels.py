@@ -8,7 +8,8 @@ OPTS = [
     cfg.StrOpt(
         'cells',
         help='Highest version of the cells RPC that clients send: a release name from grizzly '
-        'on, or a version from 1.0 to 1.37. Unset: no limit.',
+        'on, or a version from 1.0 to 1.37. Objects go out at the versions of that release, or '
+        'of the first that knows the version. Unset: no limit.',
     ),
 ]
 

@@ -6,7 +6,18 @@ from typing import Any, Final
 
 from oslo_versionedobjects import exception as object_exceptions
 
-from cells import arguments, context, exceptions, messages, paths, remote_errors, rpc, times, wire
+from cells import (
+    arguments,
+    context,
+    exceptions,
+    messages,
+    paths,
+    remote_errors,
+    rpc,
+    times,
+    versions,
+    wire,
+)
 from cells.db import instances as db_instances
 from cells.endpoints import base
 from cells.objects import base as objects_base
@@ -94,7 +105,10 @@ class InstanceMethods(base.Endpoint):
             if response.failure is not None:
                 raise remote_errors.exception_of(response.failure)
             answers = [response]
-        return migration.MigrationList(objects=[one for answer in answers for one in answer.value])
+        made = migration.MigrationList(objects=[one for answer in answers for one in answer.value])
+        # All versions of a list have the same field, and clients of every release read the oldest.
+        made.VERSION = versions.object_versions('MigrationList')[0]
+        return made
 
     @rpc.served
     def get_keypair_at_top(self, ctxt: context.RequestContext, user_id: str, name: str) -> Any:

@@ -357,6 +357,29 @@ def to_primitive(value: Any, release: str | None = None) -> Any:
         raise exception.VersionedObjectsException('A value is nested too deeply') from None
 
 
+def is_ours(value: Any) -> bool:
+    """Tell whether an object has the version of our classes, not one that it came with."""
+    return isinstance(value, CellsObject) and 'VERSION' not in value.__dict__
+
+
+def compatible(value: Any, release: str | None) -> Any:
+    """Return a value with the objects of ours in it, at any depth, as a release takes them.
+
+    An object that came with a version of its own goes on as it is: whoever made it has
+    made it for its receiver.
+
+    :param release: as in :func:`to_primitive`; with None the value is returned.
+    :raises ValueError: the release does not know the class of an object.
+    """
+    if release is None or type(value) in _PLAIN:
+        return value
+    if isinstance(value, dict):
+        return {key: compatible(item, release) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [compatible(item, release) for item in value]
+    return to_primitive(value, release) if is_ours(value) else value
+
+
 def _primitive(value: Any, release: str | None) -> Any:
     if type(value) in _PLAIN:
         return value

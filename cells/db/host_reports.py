@@ -1,6 +1,7 @@
 """What agents report of their hosts: service and compute nodes in one transaction."""
 
 import dataclasses
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -66,6 +67,7 @@ def _write(database: engine.Database, report: HostReport, down_after: float) -> 
             .where(_COLUMNS.id == row['id'])
             .values(
                 **willing,
+                uuid=row['uuid'] or str(uuid.uuid4()),
                 topic=report.topic,
                 machine_id=report.machine_id,
                 report_count=_COLUMNS.report_count + 1,

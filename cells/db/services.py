@@ -5,6 +5,7 @@ cell, is not forced down and not deleted.
 """
 
 import datetime
+import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -120,19 +121,22 @@ def service_update(
     return {**row, **changed}
 
 
-def service_delete(connection: sa.Connection, service_id: int) -> dict[str, Any]:
+def service_delete(connection: sa.Connection, service: int | str) -> dict[str, Any]:
     """Mark a service as deleted and return it as it was.
 
-    :raises ServiceNotFound: there is none of this id.
+    :param service: its id, or its uuid.
+    :raises ServiceNotFound: there is none.
     """
-    query = sa.select(*_COLUMNS).where(_COLUMNS.id == service_id, _COLUMNS.deleted == 0)
+    column = _COLUMNS.id if isinstance(service, int) else _COLUMNS.uuid
+    query = sa.select(*_COLUMNS).where(column == service, _COLUMNS.deleted == 0)
     found = statements.locked(connection, query, free_only=False)
     if not found:
-        raise exceptions.ServiceNotFound(service_id=service_id)
+        raise exceptions.ServiceNotFound(service_id=service)
+    row_id = found[0]['id']
     connection.execute(
         sa.update(models.Service)
-        .where(_COLUMNS.id == service_id)
-        .values(deleted=service_id, deleted_at=models.utcnow())
+        .where(_COLUMNS.id == row_id)
+        .values(deleted=row_id, deleted_at=models.utcnow())
     )
     if found[0]['binary'] == COMPUTE:
         changes.bump(connection, changes.HOSTS)
@@ -151,7 +155,12 @@ def service_report(
     alive = (
         sa.update(models.Service)
         .where(_COLUMNS.host == host, _COLUMNS.binary == binary, _COLUMNS.deleted == 0)
-        .values(report_count=_COLUMNS.report_count + 1, last_seen_up=now, updated_at=now)
+        .values(
+            report_count=_COLUMNS.report_count + 1,
+            last_seen_up=now,
+            updated_at=now,
+            uuid=sa.func.coalesce(_COLUMNS.uuid, str(uuid.uuid4())),
+        )
     )
     with database.write() as connection:
         if connection.execute(alive).rowcount:
@@ -175,6 +184,7 @@ def service_insert_new(
         models.Service,
         [
             {
+                'uuid': str(uuid.uuid4()),
                 'host': host,
                 'binary': binary,
                 'topic': topic,

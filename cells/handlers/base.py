@@ -1,6 +1,7 @@
 """What handlers are given to work with."""
 
 import re
+import uuid
 from typing import Final
 
 from cells import exceptions
@@ -17,6 +18,20 @@ def row_id(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return int(value) if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def row_key(value: object) -> int | str | None:
+    """Return the id or the uuid of a row that a caller named; None when it is neither.
+
+    Clients from Pike on name rows by uuid (``spec/rpc_client.json``, 1.38).
+    """
+    found = row_id(value)
+    if found is not None or not isinstance(value, str) or len(value) not in (32, 36):
+        return found
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        return None
 
 
 def boolean(name: str, value: object) -> bool:

@@ -1,7 +1,6 @@
 """Hosts: what they have, and what their agents are asked and told."""
 
 import math
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -59,9 +58,7 @@ class HostHandlers:
         :raises ComputeHostNotFound: there is none.
         """
         found = None
-        key: int | str | None = base.row_id(compute_id)
-        if key is None and isinstance(compute_id, str):
-            key = _uuid(compute_id)
+        key = base.row_key(compute_id)
         if key is not None:
             found = db_compute_nodes.compute_node_find(self._database, key)
         if found is None:
@@ -188,13 +185,6 @@ def proxy_timeout(timeout: object) -> float | None:
     ):
         raise exceptions.Invalid(reason='timeout is %.60s, not seconds above 0' % ascii(timeout))
     return float(timeout)
-
-
-def _uuid(text: str) -> str | None:
-    try:
-        return str(uuid.UUID(text)) if len(text) in (32, 36) else None
-    except ValueError:
-        return None
 
 
 def _to_object(row: Mapping[str, Any]) -> compute_node.ComputeNode:

@@ -13,7 +13,7 @@ from cells.handlers import base
 from cells.objects import service
 
 #: What service_get_all can be narrowed down by.
-_FILTERS: Final = frozenset(service.Service.fields) - {'compute_node', 'uuid'}
+_FILTERS: Final = frozenset(service.Service.fields) - {'compute_node'}
 #: What service_update may change, and the type of it.
 _CHANGEABLE: Final[dict[str, type]] = {
     'disabled': bool,
@@ -56,7 +56,7 @@ class ServiceHandlers:
         if disabled is not None:
             disabled = base.boolean('filter disabled', disabled)
         found = [_to_object(row) for row in db_services.service_get_all(self._database, disabled)]
-        return [one for one in found if all(getattr(one, key) == wanted[key] for key in wanted)]
+        return [one for one in found if _fits(one, wanted)]
 
     def service_get_by_compute_host(
         self, ctxt: context.RequestContext, host_name: object
@@ -100,14 +100,19 @@ class ServiceHandlers:
     ) -> None:
         """Delete a service, and with that of a compute host its compute nodes.
 
-        :raises ServiceNotFound: there is no such service, or it is no id.
+        :param service_id: its id, or its uuid.
+        :raises ServiceNotFound: there is no such service, or it is neither.
         """
-        number = base.row_id(service_id)
-        if number is None:
+        key = base.row_key(service_id)
+        if key is None:
             raise exceptions.ServiceNotFound(service_id='%.80s' % ascii(service_id))
-        row = db_services.service_delete(connection, number)
+        row = db_services.service_delete(connection, key)
         if row['binary'] == db_services.COMPUTE:
             db_compute_nodes.compute_nodes_delete(connection, row['host'])
+
+
+def _fits(one: service.Service, wanted: Mapping[str, Any]) -> bool:
+    return all(key in one and getattr(one, key) == wanted[key] for key in wanted)
 
 
 def _changes(given: object) -> dict[str, Any]:
@@ -133,6 +138,8 @@ def _changes(given: object) -> dict[str, Any]:
 
 def _to_object(row: dict[str, Any]) -> service.Service:
     values = {key: value for key, value in row.items() if key in service.Service.fields}
+    if values['uuid'] is None:
+        del values['uuid']
     found = service.Service(**{**values, 'deleted': bool(row['deleted'])})
     found.obj_reset_changes()
     return found

@@ -12,9 +12,14 @@ class Service(base.SoftDelete, base.Base):
     """A service of this cell and the last that was heard of it."""
 
     __tablename__ = 'services'
-    __table_args__ = (sa.UniqueConstraint('host', 'binary', 'deleted'),)
+    __table_args__ = (
+        sa.UniqueConstraint('host', 'binary', 'deleted'),
+        sa.Index('ix_services_uuid', 'uuid', unique=True),
+    )
 
     id: orm.Mapped[int] = orm.mapped_column(base.BigId, primary_key=True)
+    #: Null in rows of versions before it came, until the service reports.
+    uuid: orm.Mapped[str | None] = orm.mapped_column(base.Key(36))
     host: orm.Mapped[str] = orm.mapped_column(base.Key(255))
     binary: orm.Mapped[str] = orm.mapped_column(base.Key(255))
     topic: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))

@@ -1,12 +1,16 @@
 """How Sphinx builds the documentation: ``tox -e docs``."""
 
 import importlib.metadata
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'ext'))
 
 project = 'cells'
 project_copyright = 'the authors of cells'
 release = importlib.metadata.version('cells')
 
-extensions = ['oslo_config.sphinxext']
+extensions = ['oslo_config.sphinxext', 'compatibility']
 nitpicky = False
 html_theme = 'alabaster'
 html_theme_options = {'description': 'One cloud API over a tree of compute deployments'}

@@ -316,6 +316,7 @@ class Cell:
                 outcomes=outcomes,
                 power_sync=results.power_sync,
                 on_change=self.wake,
+                on_success=self.wake_to_tell,
             ),
         ]
         self._server: Any = None
@@ -380,8 +381,12 @@ class Cell:
 
     def wake(self) -> None:
         """Look at once for what a change has left to do."""
-        self.outbox.wake()
         self.placer.wake()
+        self.wake_to_tell()
+
+    def wake_to_tell(self) -> None:
+        """Look at once for what is to be told: neighbours, agents, the cells above, listeners."""
+        self.outbox.wake()
         self.operations.wake()
         self.sync.wake()
         self.notifications.wake()

@@ -50,7 +50,7 @@ class End:
 
     :ivar operation: its row, values by column.
     :ivar notes: that were made with it.
-    :ivar instance: as it is, its row is locked; None when it is gone.
+    :ivar found: the instance as it was, its row is locked; None when it is gone.
     :ivar followed: how many orders came of it; ``goes_on`` tells whether the action does.
     """
 
@@ -60,14 +60,23 @@ class End:
     notes: Mapping[str, Any]
     completion: Completion
     ctxt: context.RequestContext
-    instance: Instance | None
+    found: Instance | None
     followed: int = 0
     goes_on: bool = False
+    changed: bool = False
 
     @property
     def uuid(self) -> str:
         """The uuid of the instance."""
         return str(self.operation['instance_uuid'])
+
+    @property
+    def instance(self) -> Instance | None:
+        """The instance as it is now; None when it is gone."""
+        if self.changed:
+            self.found = db_instances.instance_get(self.connection, self.uuid)
+            self.changed = False
+        return self.found
 
     @property
     def host(self) -> str:
@@ -124,7 +133,7 @@ class End:
             return False
         expected = {'task_state': self.expected} if self.completion.tasks else None
         db_instances.instance_update(self.connection, self.uuid, values, expected, fields)
-        self.instance = db_instances.instance_get(self.connection, self.uuid)
+        self.changed = True
         return True
 
     def _power_state(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,11 +235,17 @@ class End:
                 event,
                 db_actions.SUCCESS if ok else db_actions.ERROR,
                 None if ok else self.outcome.error_message,
+                instance_uuid=self.uuid,
             )
         action = self.operation.get('action_uuid')
         if action is not None and not self.goes_on:
             failed = not ok or self.notes.get('failed')
-            db_actions.action_end(self.connection, action, db_actions.ERROR if failed else None)
+            db_actions.action_end(
+                self.connection,
+                action,
+                db_actions.ERROR if failed else None,
+                instance_uuid=self.uuid,
+            )
 
 
 def now() -> Any:

@@ -179,4 +179,5 @@ def _begin_event(connection: sa.Connection, action_uuid: str, name: str, event_u
             'action_id': action['id'],
             'start_time': models.utcnow(),
         },
+        action['instance_uuid'],
     )

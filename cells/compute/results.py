@@ -81,7 +81,7 @@ def finish(connection: sa.Connection, operation: Mapping[str, Any], outcome: Out
         notes=operation['notes'] or {},
         completion=completion,
         ctxt=context.RequestContext.from_wire(operation['ctxt'] or {}),
-        instance=_find(connection, str(operation['instance_uuid'])),
+        found=_find(connection, str(operation['instance_uuid'])),
     ).run()
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from cells.db import engine, models, statements
 
 _COLUMNS = models.Change.__table__.c
+_ALL: Final = sa.select(_COLUMNS.name, _COLUMNS.version)
 
 #: The neighbours: rows of ``cells``.
 NEIGHBOURS: Final = 'neighbours'
@@ -37,5 +38,4 @@ def bump(connection: sa.Connection, name: str) -> None:
 def versions(database: engine.Database) -> dict[str, int]:
     """Return all counters by name."""
     with database.read() as connection:
-        found = connection.execute(sa.select(_COLUMNS.name, _COLUMNS.version))
-        return {row[0]: row[1] for row in found}
+        return {row[0]: row[1] for row in connection.execute(_ALL)}

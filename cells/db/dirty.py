@@ -6,6 +6,7 @@ as new as the mark (:mod:`cells.sync`). So of many changes the newest goes up, n
 lost, and it does not matter how often or in which order they arrive.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Final
 
@@ -49,26 +50,42 @@ def mark(
     :param epoch: and ``seq``: of the instance, with this change.
     :param key: of what is kept many times for an instance: the uuid of a fault, and so on.
     """
-    text = ','.join(sorted(names))
-    statements.insert_or_update(
-        connection,
+    connection.execute(
+        _marking(connection.dialect.name),
+        {
+            'an_uuid': uuid,
+            'a_part': part,
+            'a_key': key,
+            'new_names': ','.join(sorted(names)),
+            'new_epoch': epoch,
+            'new_seq': seq,
+        },
+    )
+
+
+@functools.cache  # every change of an instance makes some of them
+def _marking(dialect: str) -> sa.Insert:
+    given = {
+        'names': sa.bindparam('new_names', type_=_DIRTY.names.type),
+        'epoch': sa.bindparam('new_epoch', type_=_DIRTY.epoch.type),
+        'seq': sa.bindparam('new_seq', type_=_DIRTY.seq.type),
+    }
+    return statements.upsert(
+        dialect,
         models.Dirty,
         {
-            'instance_uuid': uuid,
-            'part': part,
-            'key': key,
-            'names': text,
-            'epoch': epoch,
-            'seq': seq,
+            **given,
+            'instance_uuid': sa.bindparam('an_uuid', type_=_DIRTY.instance_uuid.type),
+            'part': sa.bindparam('a_part', type_=_DIRTY.part.type),
+            'key': sa.bindparam('a_key', type_=_DIRTY.key.type),
             'marked_at': engine.now(),
             'attempts': 0,
             'claimed_until': 0.0,
         },
         # Whoever sends it just now sees that it is no longer what was claimed.
         {
-            'names': joined(text),
-            'epoch': epoch,
-            'seq': seq,
+            **given,
+            'names': joined(given['names']),
             'claimed_by': None,
             'claimed_until': _soon(),
         },
@@ -81,7 +98,7 @@ def _soon() -> sa.ColumnElement[float]:
     return sa.case((aside, engine.now() + TRIED_AGAIN), else_=_DIRTY.claimed_until)
 
 
-def joined(names: str) -> sa.ColumnElement[str]:
+def joined(names: str | sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     """Return the names of a mark with these as well; all, when they become too long."""
     long = sa.func.length(_DIRTY.names) > LONGEST_NAMES
     return sa.case((long, '*'), else_=_DIRTY.names + ',' + names)

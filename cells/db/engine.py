@@ -7,8 +7,10 @@ the others come from oslo.db. All errors are those of ``oslo_db.exception``.
 """
 
 import contextlib
+import math
 import pathlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -38,6 +40,8 @@ _MYSQL_CODES: Final = frozenset(
 _POSTGRESQL_CLASSES: Final = ('08', '53', '57', '40', '55P03', '25006')
 
 SQLITE_BUSY_SECONDS: Final = 5
+#: A connection that was not used for longer may be one that the server has dropped.
+IDLE_SECONDS: Final = 1.0
 
 
 def is_transient(error: BaseException) -> bool:
@@ -206,7 +210,7 @@ class Database:
 
 
 def _server(url: str, pool_size: int) -> sa.Engine:
-    return engines.create_engine(
+    engine: sa.Engine = engines.create_engine(
         url,
         max_pool_size=pool_size,
         max_overflow=pool_size,
@@ -217,7 +221,37 @@ def _server(url: str, pool_size: int) -> sa.Engine:
         thread_checkin=False,
         mysql_sql_mode='TRADITIONAL',
         connection_parameters=_timeouts(url),
+        _engine_target=_unpinged,
     )
+    _ping_idle(engine)
+    return engine
+
+
+def _unpinged(url: Any, **arguments: Any) -> tuple[sa.Engine, sa.Engine]:
+    """Make an engine as oslo.db does, but for its ping before every use of a connection."""
+    engine = sa.create_engine(url, **{**arguments, 'pool_pre_ping': False})
+    return engine, engine
+
+
+def _ping_idle(engine: sa.Engine) -> None:
+    """Have a connection looked at before it is used, if it was not a moment ago.
+
+    A server that is restarted drops all connections. Of those that were used just before, the
+    first use says so, and the pool is made anew.
+    """
+
+    @sa.event.listens_for(engine, 'checkin')
+    def _note(connection: Any, record: Any) -> None:
+        record.info['used'] = time.monotonic()
+
+    @sa.event.listens_for(engine, 'checkout')
+    def _look(connection: Any, record: Any, proxy: Any) -> None:
+        if time.monotonic() - record.info.get('used', math.inf) <= IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.InvalidatePoolError from error
 
 
 def _timeouts(url: str) -> str:

@@ -40,6 +40,11 @@ _FIRST: Final = sa.or_(
         _EARLIER.created_at < _OPS.created_at,
     ),
 )
+_OF_ID: Final = sa.select(*_OPS).where(_OPS.op_id == sa.bindparam('an_id', type_=_OPS.op_id.type))
+_LOCKED: Final = _OF_ID.with_for_update()
+_HOSTS_DUE: Final = (
+    sa.select(_OPS.host).where(_OPS.state == PENDING, _OPS.due <= engine.now()).distinct()
+)
 #: Least difference in time between two operations of an instance.
 _TICK: Final = 0.00001
 
@@ -81,12 +86,9 @@ def op_find(connection: sa.Connection, op_id: str, lock: bool = False) -> dict[s
 
     :param lock: keep all others from changing it until the transaction ends.
     """
-    query = sa.select(*_OPS).where(_OPS.op_id == op_id)
-    if lock:
-        found = statements.locked(connection, query, free_only=False)
-    else:
-        found = [dict(row) for row in connection.execute(query).mappings()]
-    return _decoded(found[0]) if found else None
+    query = _LOCKED if lock and statements.locks(connection) else _OF_ID
+    found = connection.execute(query, {'an_id': op_id}).mappings().first()
+    return None if found is None else _decoded(found)
 
 
 def ops_open(connection: sa.Connection, instance_uuid: str) -> list[dict[str, Any]]:
@@ -139,9 +141,8 @@ def instances_at_work(
 
 def hosts_due(database: engine.Database) -> list[str]:
     """Return the hosts for whom an operation may be due."""
-    query = sa.select(_OPS.host).where(_OPS.state == PENDING, _OPS.due <= engine.now())
     with database.read() as connection:
-        return list(connection.execute(query.distinct()).scalars())
+        return list(connection.execute(_HOSTS_DUE).scalars())
 
 
 def ops_claim(

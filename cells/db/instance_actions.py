@@ -15,7 +15,9 @@ from cells.db import dirty, engine, models, rows, statements
 
 _ACTIONS: Final = models.InstanceAction.__table__.c
 _EVENTS: Final = models.InstanceActionEvent.__table__.c
-
+_OF_UUID: Final = sa.select(*_ACTIONS).where(
+    _ACTIONS.uuid == sa.bindparam('an_uuid', type_=_ACTIONS.uuid.type)
+)
 
 SUCCESS: Final = 'Success'
 ERROR: Final = 'Error'
@@ -32,13 +34,17 @@ def action_create(connection: sa.Connection, values: Mapping[str, Any]) -> int:
     return made
 
 
-def event_create(connection: sa.Connection, values: Mapping[str, Any]) -> int:
-    """Write a new step of an action and return its id."""
+def event_create(
+    connection: sa.Connection, values: Mapping[str, Any], instance_uuid: str | None = None
+) -> int:
+    """Write a new step of an action and return its id.
+
+    :param instance_uuid: whose action it is; None: look it up.
+    """
     uuid = values.get('uuid') or messages.new_uuid()
     made = _insert(connection, models.InstanceActionEvent, {**values, 'uuid': uuid})
-    owner = connection.execute(
-        sa.select(_ACTIONS.instance_uuid).where(_ACTIONS.id == values['action_id'])
-    ).scalar()
+    which = _ACTIONS.id == values['action_id']
+    owner = instance_uuid or _owner(connection, which)
     if owner is not None:
         dirty.mark_row(connection, owner, dirty.EVENT, uuid)
     return made
@@ -46,8 +52,7 @@ def event_create(connection: sa.Connection, values: Mapping[str, Any]) -> int:
 
 def action_find(connection: sa.Connection, uuid: str) -> dict[str, Any] | None:
     """Return an action by its uuid, values by column, or None."""
-    query = sa.select(*_ACTIONS).where(_ACTIONS.uuid == uuid)
-    found = connection.execute(query).mappings().first()
+    found = connection.execute(_OF_UUID, {'an_uuid': uuid}).mappings().first()
     return None if found is None else dict(found)
 
 
@@ -92,20 +97,20 @@ def action_end(
     uuid: str,
     message: str | None = None,
     finish_time: datetime.datetime | None = None,
+    instance_uuid: str | None = None,
 ) -> None:
     """Note that an action is over; one that is over stays as it is.
 
     :param message: ``Error`` when it failed.
+    :param instance_uuid: whose action it is; None: look it up.
     """
     values = {'finish_time': finish_time or models.utcnow(), 'message': message}
     ended = sa.update(models.InstanceAction).where(
         _ACTIONS.uuid == uuid, _ACTIONS.finish_time.is_(None)
     )
     if connection.execute(ended.values(updated_at=models.utcnow(), **values)).rowcount:
-        owner = connection.execute(
-            sa.select(_ACTIONS.instance_uuid).where(_ACTIONS.uuid == uuid)
-        ).scalar_one()
-        dirty.mark_row(connection, owner, dirty.ACTION, uuid)
+        owner = instance_uuid or _owner(connection, _ACTIONS.uuid == uuid)
+        dirty.mark_row(connection, str(owner), dirty.ACTION, uuid)
 
 
 def event_end(
@@ -113,11 +118,13 @@ def event_end(
     uuid: str,
     result: str,
     traceback: str | None = None,
+    instance_uuid: str | None = None,
 ) -> None:
     """Note that a step is over; one that is over stays as it is.
 
     :param result: :data:`SUCCESS` or :data:`ERROR`.
     :param traceback: for operators: what went wrong.
+    :param instance_uuid: whose step it is; None: look it up.
     """
     ended = sa.update(models.InstanceActionEvent).where(
         _EVENTS.uuid == uuid, _EVENTS.finish_time.is_(None)
@@ -125,11 +132,8 @@ def event_end(
     now = models.utcnow()
     values = {'finish_time': now, 'updated_at': now, 'result': result, 'traceback': traceback}
     if connection.execute(ended.values(**values)).rowcount:
-        owner = connection.execute(
-            sa.select(_ACTIONS.instance_uuid).where(
-                _ACTIONS.id.in_(sa.select(_EVENTS.action_id).where(_EVENTS.uuid == uuid))
-            )
-        ).scalar()
+        of_step = sa.select(_EVENTS.action_id).where(_EVENTS.uuid == uuid)
+        owner = instance_uuid or _owner(connection, _ACTIONS.id.in_(of_step))
         if owner is not None:
             dirty.mark_row(connection, owner, dirty.EVENT, uuid)
 
@@ -180,6 +184,11 @@ def _actions(
         del row['uuid']
         row['id'] = row['id'] if remote_id is None else remote_id
     return found
+
+
+def _owner(connection: sa.Connection, which: sa.ColumnElement[bool]) -> str | None:
+    """Return the uuid of the instance of an action."""
+    return connection.execute(sa.select(_ACTIONS.instance_uuid).where(which)).scalar()
 
 
 def _insert(connection: sa.Connection, model: type[models.Base], values: Mapping[str, Any]) -> int:

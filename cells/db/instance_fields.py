@@ -15,6 +15,9 @@ from cells.objects import base as objects_base
 from cells.objects import instance as instance_objects
 
 _FIELDS: Final = models.InstanceField.__table__.c
+_TEXTS_OF: Final = sa.select(_FIELDS.instance_uuid, _FIELDS.name, _FIELDS.value).where(
+    _FIELDS.instance_uuid.in_(sa.bindparam('uuids', expanding=True))
+)
 
 #: What is kept here: all fields but those of the tables of instances, metadata and faults.
 NAMES: Final = frozenset(instance_objects.Instance.fields) - {
@@ -59,8 +62,7 @@ def values_of(texts: Mapping[str, str]) -> dict[str, Any]:
 def get_texts(connection: sa.Connection, uuids: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the texts of all fields of instances, by uuid and name."""
     found: dict[str, dict[str, str]] = {uuid: {} for uuid in uuids}
-    query = sa.select(_FIELDS.instance_uuid, _FIELDS.name, _FIELDS.value)
-    for uuid, name, value in connection.execute(query.where(_FIELDS.instance_uuid.in_(found))):
+    for uuid, name, value in connection.execute(_TEXTS_OF, {'uuids': list(found)}):
         found[uuid][name] = value
     return found
 

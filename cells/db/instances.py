@@ -11,6 +11,7 @@ makes it (:mod:`cells.db.dirty`); what changes nothing is not (P3).
 """
 
 import datetime
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -24,6 +25,11 @@ from cells.objects import instance as instance_objects
 
 _COLUMNS: Final = models.Instance.__table__.c
 _METADATA: Final = models.InstanceMetadata.__table__.c
+_METADATA_OF: Final = (
+    sa.select(_METADATA.key, _METADATA.value)
+    .where(_METADATA.instance_uuid == sa.bindparam('an_uuid', type_=_METADATA.instance_uuid.type))
+    .order_by(_METADATA.key)
+)
 
 #: The columns that are fields of the object.
 OBJECT_COLUMNS: Final = tuple(
@@ -106,18 +112,32 @@ def instance_get(
     :param lock: keep all others from changing it until the transaction ends.
     :raises InstanceNotFound: there is none.
     """
-    query = sa.select(*_OBJECT_COLUMNS).where(
-        _COLUMNS.uuid == uuid, statements.visible(_COLUMNS, read_deleted)
-    )
-    if lock:
-        found = statements.locked(connection, query, free_only=False)
-    else:
-        found = [dict(row) for row in connection.execute(query).mappings()]
-    if not found:
+    query = _query(True, read_deleted, lock and statements.locks(connection))
+    found = connection.execute(query, {'an_uuid': uuid}).mappings().first()
+    if found is None:
         raise exceptions.InstanceNotFound(instance_id=uuid)
     return of_row(
-        found[0], metadata_get(connection, uuid), instance_fields.get(connection, [uuid])[uuid]
+        dict(found), metadata_get(connection, uuid), instance_fields.get(connection, [uuid])[uuid]
     )
+
+
+@functools.cache  # with so many columns it takes long to make
+def _query(is_object: bool, read_deleted: str, lock: bool) -> sa.Select[Any]:
+    query = sa.select(*(_OBJECT_COLUMNS if is_object else _COLUMNS)).where(
+        _COLUMNS.uuid == sa.bindparam('an_uuid', type_=_COLUMNS.uuid.type),
+        statements.visible(_COLUMNS, read_deleted),
+    )
+    return query.with_for_update() if lock else query
+
+
+def _locked_row(
+    connection: sa.Connection, uuid: str, read_deleted: str = 'no'
+) -> Mapping[str, Any]:
+    query = _query(False, read_deleted, statements.locks(connection))
+    found = connection.execute(query, {'an_uuid': uuid}).mappings().first()
+    if found is None:
+        raise exceptions.InstanceNotFound(instance_id=uuid)
+    return dict(found)
 
 
 def of_row(
@@ -158,12 +178,8 @@ def instance_update(
     """
     values, fields = _split(values, fields)
     wanted = {name: _allowed(value) for name, value in (expected or {}).items() if value is not ANY}
-    alive = sa.and_(_COLUMNS.uuid == uuid, _COLUMNS.deleted == 0)
     # Locked, as without that MySQL would show how it was when the transaction began.
-    found = statements.locked(connection, sa.select(*_COLUMNS).where(alive), free_only=False)
-    if not found:
-        raise exceptions.InstanceNotFound(instance_id=uuid)
-    row = found[0]
+    row = _locked_row(connection, uuid)
     if any(row[name] not in allowed for name, allowed in wanted.items()):
         raise _conflict(uuid, wanted, row)
     stored = {name: value for name, value in _storable(values).items() if value != row[name]}
@@ -184,11 +200,7 @@ def instance_touch(connection: sa.Connection, uuid: str, names: Iterable[str]) -
     :param names: of fields; :data:`METADATA`, :data:`BLOCK_DEVICES` and so on.
     :raises InstanceNotFound: there is none, not even a deleted one.
     """
-    query = sa.select(*_COLUMNS).where(_COLUMNS.uuid == uuid)
-    found = statements.locked(connection, query, free_only=False)
-    if not found:
-        raise exceptions.InstanceNotFound(instance_id=uuid)
-    _write(connection, found[0], names, {})
+    _write(connection, _locked_row(connection, uuid, 'yes'), names, {})
 
 
 def instance_destroy(connection: sa.Connection, uuid: str, sync: bool = True) -> None:
@@ -197,14 +209,11 @@ def instance_destroy(connection: sa.Connection, uuid: str, sync: bool = True) ->
     :param sync: whether the cells above are to know.
     :raises InstanceNotFound: there is none that is not deleted.
     """
-    query = sa.select(*_COLUMNS).where(_COLUMNS.uuid == uuid, _COLUMNS.deleted == 0)
-    found = statements.locked(connection, query, free_only=False)
-    if not found:
-        raise exceptions.InstanceNotFound(instance_id=uuid)
+    row = _locked_row(connection, uuid)
     if sync:
-        notifications.instance_changed(connection, notifications.DELETE, found[0], {})
+        notifications.instance_changed(connection, notifications.DELETE, row, {})
     values = {'deleted': _COLUMNS.id, 'deleted_at': models.utcnow()}
-    _write(connection, found[0], dirty.ALL if sync else frozenset(), values)
+    _write(connection, row, dirty.ALL if sync else frozenset(), values)
 
 
 def _write(
@@ -224,8 +233,7 @@ def _write(
 
 def metadata_get(connection: sa.Connection, uuid: str) -> dict[str, str]:
     """Return what a user has noted on an instance."""
-    query = sa.select(_METADATA.key, _METADATA.value).where(_METADATA.instance_uuid == uuid)
-    found = connection.execute(query.order_by(_METADATA.key)).all()
+    found = connection.execute(_METADATA_OF, {'an_uuid': uuid})
     return {row.key: row.value for row in found}
 
 

@@ -39,16 +39,30 @@ def insert_or_update(
     changed: Mapping[str, Any],
 ) -> None:
     """Insert a row, or change the one that has its primary key already."""
-    name = connection.dialect.name
+    connection.execute(upsert(connection.dialect.name, model, values, changed))
+
+
+def upsert(
+    dialect: str,
+    model: type[models.Base],
+    values: Mapping[str, Any],
+    changed: Mapping[str, Any],
+) -> sa.Insert:
+    """Return the statement that inserts a row, or changes the one of its primary key.
+
+    :param values: and ``changed``: by column, values, expressions or parameters.
+    """
+    table: Any = model.__table__
     statement: Any
-    if name in ('sqlite', 'postgresql'):
-        insert = sqlite.insert if name == 'sqlite' else postgresql.insert
-        statement = insert(model).on_conflict_do_update(
-            index_elements=list(model.__table__.primary_key), set_=dict(changed)
+    if dialect in ('sqlite', 'postgresql'):
+        insert = sqlite.insert if dialect == 'sqlite' else postgresql.insert
+        statement = insert(table).on_conflict_do_update(
+            index_elements=list(table.primary_key), set_=dict(changed)
         )
     else:
-        statement = mysql.insert(model).on_duplicate_key_update(dict(changed))
-    connection.execute(statement.values(dict(values)))
+        statement = mysql.insert(table).on_duplicate_key_update(dict(changed))
+    made: sa.Insert = statement.values(dict(values)).inline()
+    return made
 
 
 def put_many(
@@ -122,6 +136,11 @@ def _unnested(
     )
 
 
+def locks(connection: sa.Connection) -> bool:
+    """Tell whether rows are to be locked; the writer of SQLite is alone."""
+    return connection.dialect.name != 'sqlite'
+
+
 def locked(
     connection: sa.Connection, query: sa.Select[Any], free_only: bool
 ) -> list[dict[str, Any]]:
@@ -131,7 +150,7 @@ def locked(
 
     :param free_only: leave out rows that another transaction has.
     """
-    if connection.dialect.name != 'sqlite':  # whose writer is alone
+    if locks(connection):
         query = query.with_for_update(skip_locked=free_only)
     return [dict(row) for row in connection.execute(query).mappings()]
 

@@ -33,6 +33,8 @@ class HostResultsEndpoint:
     :param own_name: of this cell, for errors.
     :param power_sync: notes the power state that a host sees.
     :param on_change: called after a commit that may have ordered something.
+    :param on_success: called instead when it was the end of something that went well, after
+        which nothing is to be placed.
     """
 
     target = oslo_messaging.Target(namespace=versions.HOST_NAMESPACE, version=versions.HOST_VERSION)
@@ -45,12 +47,14 @@ class HostResultsEndpoint:
         outcomes: host_outcomes.HostOutcomes,
         power_sync: reconciling.PowerSync,
         on_change: Callable[[], None],
+        on_success: Callable[[], None],
     ) -> None:
         self._database = database
         self._own_name = own_name
         self._outcomes = outcomes
         self._power_sync = power_sync
         self._on_change = on_change
+        self._on_success = on_success
         self._machines: dict[str, tuple[str, float]] = {}
 
     @rpc.served
@@ -76,7 +80,7 @@ class HostResultsEndpoint:
         with self._using_database():
             self._check_machine(name, machine)
             if self._outcomes.end(op, outcome, name):
-                self._on_change()
+                (self._on_success if outcome.ok else self._on_change)()
 
     @rpc.served
     def progress(
@@ -102,7 +106,7 @@ class HostResultsEndpoint:
 
         with self._using_database():
             if self._undisturbed(note):
-                self._on_change()
+                self._on_success()
 
     @rpc.served
     def reconcile(

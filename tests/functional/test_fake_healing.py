@@ -502,6 +502,7 @@ def test_s20_a_drift_of_one_in_a_hundred_among_100_000_is_repaired_within_the_bo
     assert time.monotonic() - begun < 100
 
 
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
 def test_s20_a_worker_that_dies_leaves_its_page_to_the_others(workdir, settled, monkeypatch):
     monkeypatch.setattr(heal, 'CLAIM_SECONDS', 1.0)
     top, first, second = workers(workdir, 2, **QUICK)

@@ -178,47 +178,6 @@ def test_two_claims_of_one_instance_at_the_same_time_are_noticed(database):
     assert row_of(database, 'a2')['attempts'] == 0
 
 
-def plan(database, number, instances):
-    """Fill the inbox with so many changes of so many instances."""
-    values = [
-        {
-            'uuid': 'u%06d' % one,
-            'operation': 'start_instance',
-            'envelope': '{}',
-            'state': 'received',
-            'attempts': 0,
-            'claimed_until': 0.0,
-            'received_at': 0.0,
-            'instance_uuid': 'i%06d' % (one % instances),
-            'ordering': '%09d' % one,
-        }
-        for one in range(number)
-    ]
-    with database.write() as connection:
-        connection.execute(models.Inbox.__table__.insert(), values)
-    if database.dialect == 'postgresql':
-        with database.engine.connect() as connection:
-            connection.execution_options(isolation_level='AUTOCOMMIT').exec_driver_sql(
-                'ANALYZE inbox'
-            )
-
-
-@pytest.mark.parametrize(
-    ('instances', 'seconds'),
-    [
-        pytest.param(20_000, 0.25, id='many instances'),
-        pytest.param(100, 0.5, id='few instances'),
-        pytest.param(1, 1.5, id='one instance'),
-    ],
-)
-def test_p1_a_claim_among_100_000_changes_is_quick(database, instances, seconds):
-    plan(database, 100_000, instances)
-    claim(database, limit=16)
-    begun = time.monotonic()
-    claim(database, 'other', limit=16)
-    assert time.monotonic() - begun < seconds
-
-
 # -- the journal as a whole --
 
 

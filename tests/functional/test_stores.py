@@ -504,7 +504,7 @@ def test_an_order_to_sync_comes_back_as_it_was_given(database):
         )
     [found] = sync_requests.sync_request_get_all(database)
     assert abs(found.pop('requested_at') - time.time()) < 10
-    assert found == {
+    given = {
         'uuid': 'u1',
         'project_id': 'project-' + UNICODE,
         'updated_since': since,
@@ -512,6 +512,8 @@ def test_an_order_to_sync_comes_back_as_it_was_given(database):
         'requested_by': 'top!' + UNICODE,
         'request_id': 'req-1',
     }
+    assert {name: found[name] for name in given} == given
+    assert found['ended_at'] is None
 
 
 def test_orders_to_sync_are_counted_and_the_newest_come_first(database):

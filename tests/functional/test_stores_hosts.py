@@ -5,7 +5,6 @@ import contextlib
 import datetime
 import json
 import threading
-import time
 
 import pytest
 import sqlalchemy as sa
@@ -319,9 +318,9 @@ def test_d2_nulls_and_negative_values_in_the_table_count_for_nothing(database):
     assert capacities(database) == expected
 
 
-def test_ten_thousand_hosts_are_counted_in_under_a_second(database):
+@pytest.mark.parametrize('number', [1, 3000])
+def test_hosts_are_counted_with_as_many_questions_as_one(database, number):
     now = models.utcnow()
-    number = 10_000
     with database.write() as connection:
         for first in range(0, number, 500):
             connection.execute(
@@ -333,7 +332,7 @@ def test_ten_thousand_hosts_are_counted_in_under_a_second(database):
                             'topic': 'compute',
                             'last_seen_up': now,
                         }
-                        for one in range(first, first + 500)
+                        for one in range(first, min(number, first + 500))
                     ]
                 )
             )
@@ -346,16 +345,16 @@ def test_ten_thousand_hosts_are_counted_in_under_a_second(database):
                             'uuid': 'u%d' % one,
                             'free_ram_mb': 10_000 + one,
                         }
-                        for one in range(first, first + 500)
+                        for one in range(first, min(number, first + 500))
                     ]
                 )
             )
     for one in range(20):
         add_flavor(database, 'f%d' % one, memory_mb=512 * (one + 1), root_gb=one)
-    capacities(database)
-    begun = time.monotonic()
+    asked = []
+    sa.event.listen(database.engine, 'before_cursor_execute', lambda *args: asked.append(args[2]))
     found = capacities(database)
-    assert time.monotonic() - begun < 1.0
+    assert len(asked) <= 4, asked
     assert len(found['ram_free']['units_by_mb']) == 20
     assert sum(found['free'].values()) == number
 

@@ -763,6 +763,7 @@ def test_s18_every_table_of_instances_goes_up():
         'host_operations',
         'inbox',
         'migrations',
+        'outbox',
         'placements',
         'tombstones',
     }

@@ -12,8 +12,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from cells import exceptions
-from cells.compute import build_ends, builds, host_ops
-from cells.db import claims, engine, host_operations, instance_actions, models, statements
+from cells.compute import build_ends, builds, host_ops, placing
+from cells.db import engine, host_operations, instance_actions
 
 LOG = logging.getLogger(__name__)
 
@@ -21,8 +21,6 @@ LOG = logging.getLogger(__name__)
 CREATING: Final = frozenset((builds.METHOD, 'unshelve', 'resize_finish', 'migrate_in'))
 #: How often a transaction is done again that was in the way of another.
 MOST_DEADLOCKS: Final = 5
-
-_INSTANCES: Final = models.Instance.__table__.c
 
 #: Does what follows from an outcome: (connection, operation, outcome).
 Finish = Callable[[sa.Connection, Mapping[str, Any], host_ops.Outcome], object]
@@ -158,7 +156,7 @@ class HostOutcomes:
         if not outcome.ok or operation['state'] == host_operations.DONE:
             return
         uuid, host = operation['instance']['uuid'], operation['host']
-        if operation['method'] not in CREATING or _belongs(connection, uuid, host):
+        if operation['method'] not in CREATING or placing.belongs(connection, uuid, host):
             LOG.info('Host %s has done %s, which was given up', host, operation['op_id'])
             return
         LOG.warning(
@@ -181,17 +179,6 @@ class _UnfinishedError(exceptions.CellsError):
 def _is_build(operation: Mapping[str, Any]) -> bool:
     # An evacuation builds as well, and says in its notes what is to follow.
     return operation['method'] == builds.METHOD and 'then' not in operation['notes']
-
-
-def _belongs(connection: sa.Connection, uuid: str, host: str) -> bool:
-    """Tell whether an instance is, or may come to be, on a host."""
-    query = sa.select(_INSTANCES.host, _INSTANCES.deleted).where(_INSTANCES.uuid == uuid)
-    found = statements.locked(connection, query, free_only=False)
-    if not found or found[0]['deleted']:
-        return False
-    return found[0]['host'] == host or any(
-        claim['host'] == host for claim in claims.claims_of(connection, uuid)
-    )
 
 
 def _brief(outcome: host_ops.Outcome) -> dict[str, Any]:

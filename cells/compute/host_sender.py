@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from cells import context, exceptions, remote_errors
-from cells.compute import host_ops, host_outcomes, hosts
+from cells.compute import host_ops, host_outcomes, hosts, placing
 from cells.db import engine, host_operations, services
 from cells.patience import Patience
 from cells.stats import Stats
@@ -213,6 +213,9 @@ class HostOperations:
             if self._stopped.is_set() or time.monotonic() > until:
                 problem = ''
                 break
+            if self._is_wanted_again(host, row):
+                left.remove(row['op_id'])
+                continue
             try:
                 self._offer(host, row)
             except _UNSURE as error:
@@ -239,6 +242,18 @@ class HostOperations:
         if refused:
             self._on_ended()
         return problem is None
+
+    def _is_wanted_again(self, host: str, row: Mapping[str, Any]) -> bool:
+        """Tell whether a machine that is to be removed has come to belong where it is."""
+        if row['instance_uuid'] != host_operations.STRAY:
+            return False
+        uuid = str(row['instance']['uuid'])
+        with self._database.write() as connection:
+            if not placing.belongs(connection, uuid, host):
+                return False
+            host_operations.op_end(connection, row['op_id'], host_operations.CANCELLED, None)
+        LOG.info('Instance %s belongs to host %s again and is not removed', uuid, host)
+        return True
 
     def _offer(self, host: str, row: Mapping[str, Any]) -> None:
         self._caller.call(

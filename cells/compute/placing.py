@@ -13,7 +13,9 @@ import sqlalchemy as sa
 
 from cells import amounts
 from cells.amounts import Amount
-from cells.db import claims, models, services
+from cells.db import claims, models, services, statements
+
+_INSTANCES: Final = models.Instance.__table__.c
 
 #: The zone of hosts that are in none, as nova calls it.
 DEFAULT_ZONE: Final = 'nova'
@@ -138,6 +140,17 @@ def place(
             return found
         # On MySQL, what was chosen from may be how it was when the transaction began.
         full.add(found[0])
+
+
+def belongs(connection: sa.Connection, instance_uuid: str, host: str) -> bool:
+    """Tell whether an instance is, or may come to be, on a host; its row is locked."""
+    query = sa.select(_INSTANCES.host, _INSTANCES.deleted).where(_INSTANCES.uuid == instance_uuid)
+    found = statements.locked(connection, query, free_only=False)
+    if not found or found[0]['deleted']:
+        return False
+    return found[0]['host'] == host or any(
+        claim['host'] == host for claim in claims.claims_of(connection, instance_uuid)
+    )
 
 
 class _Node(NamedTuple):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cells import exceptions, remote_errors
 from cells.compute import build_ends, host_ops, host_outcomes, host_sender
 from cells.db import engine, host_operations, host_reports, migration, models
+from cells.db import instances as db_instances
 from cells.stats import Stats
 from tests.unit.builders import eventually
 
@@ -379,6 +380,21 @@ def test_a_database_that_is_away_for_a_while_loses_nothing(database, agents, mak
     assert state(database, 'a.1') == host_operations.PENDING
     away.clear()
     eventually(lambda: state(database, 'a.1') == host_operations.ACCEPTED, 5)
+
+
+@pytest.mark.parametrize('host', ['h1', 'h2', None])
+def test_a_machine_is_not_removed_from_a_host_that_it_belongs_to_again(
+    database, agents, make, host
+):
+    report(database, 'h1')
+    uuid = 'b'.ljust(36, '0')
+    with database.write() as connection:
+        db_instances.instance_create(connection, {'uuid': uuid, 'host': host})
+        host_ops.order_stray_terminate(connection, 'a.0', 'h1', {'uuid': uuid})
+    make()
+    expected = host_operations.CANCELLED if host == 'h1' else host_operations.ACCEPTED
+    eventually(lambda: state(database, 'a.0.stray') == expected)
+    assert len(agents.asked['h1']) == (host != 'h1')
 
 
 def test_stopping_waits_for_an_offer_and_gives_the_rest_back(database, agents, make):

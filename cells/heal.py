@@ -206,6 +206,8 @@ class Healing:
                 return
             length = min(length, self._pace.plain_number)
             pages = healing.recently_changed(self._pace.plain_recent)
+        if walks.walk_rests(self._database, ROUND):
+            return
         with self._database.write() as connection:
             walks.walk_begin(connection, ROUND)
             page = walks.page_take(connection, ROUND, self._worker, CLAIM_SECONDS, length, pages)

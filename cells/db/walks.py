@@ -72,6 +72,18 @@ def walk_get(connection: sa.Connection, name: str) -> dict[str, Any] | None:
     return None if found is None else dict(found)
 
 
+def walk_rests(database: engine.Database, name: str) -> bool:
+    """Tell whether a walk has not begun anew yet, so that no page of it can be taken."""
+    query = sa.select(_COLUMNS.name).where(
+        _COLUMNS.name == name,
+        _COLUMNS.claimed_by.is_(None),
+        _COLUMNS.position.is_(None),
+        _COLUMNS.claimed_until > engine.now(),
+    )
+    with database.read() as connection:
+        return connection.execute(query).first() is not None
+
+
 def page_take(
     connection: sa.Connection,
     name: str,

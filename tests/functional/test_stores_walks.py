@@ -150,3 +150,16 @@ def test_s20_eight_workers_take_each_instance_once(database):
         list(pool.map(work, range(8)))
     assert sorted(seen) == [numbered(one) for one in range(400)]
     assert write(database, walks.walk_over, WALK)['looked_at'] == 400
+
+
+def test_a_walk_rests_between_two_rounds_and_never_within_one(filled):
+    assert not walks.walk_rests(filled, 'another')
+    while (page := take(filled)) is not None:
+        assert not walks.walk_rests(filled, WALK)
+        done(filled, page)
+    assert not walks.walk_rests(filled, WALK)
+    over = write(filled, walks.walk_over, WALK)
+    write(filled, walks.walk_again, over, 60.0)
+    assert walks.walk_rests(filled, WALK)
+    write(filled, walks.walk_again, over, 0.0)
+    assert not walks.walk_rests(filled, WALK)

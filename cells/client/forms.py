@@ -75,9 +75,16 @@ def _build(*steps: Make) -> Make:
 
 def _plain_devices(request: Arguments) -> Arguments:
     devices = request.get('block_device_mapping')
-    if not hasattr(devices, 'obj_to_primitive'):
-        return request  # a list that is no object goes out as it is
-    return {**request, 'block_device_mapping': plain.flatten(devices, moment=str)}
+    if hasattr(devices, 'obj_to_primitive'):
+        made = plain.flatten(devices, moment=str)
+    elif isinstance(devices, list | tuple):
+        # What is not ours in a list that is no object goes out as it is, as from nova's clients.
+        made = [
+            plain.flatten(one, moment=str) if objects_base.is_ours(one) else one for one in devices
+        ]
+    else:
+        return request
+    return {**request, 'block_device_mapping': made}
 
 
 def _plain_instances(request: Arguments) -> Arguments:

@@ -333,7 +333,7 @@ def without(value, names):
 
 
 @pytest.mark.parametrize('index', range(len(CALLS)), ids=lambda index: CALLS[index]['method'])
-def test_v4_v5_what_our_client_sends_under_each_cap_arrives_at_handlers_that_take_it(ordered, index):
+def test_v4_v5_what_our_client_sends_under_each_cap_arrives_and_is_taken(ordered, index):
     name = CALLS[index]['method']
     if name in STAY_HERE:
         for cap in caps_of(name):

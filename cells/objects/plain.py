@@ -1,6 +1,7 @@
 """Objects in their plain form, for peers of RPC versions before objects, and back."""
 
 import datetime
+import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -59,7 +60,7 @@ def build(name: str, values: Mapping[str, Any]) -> Any:
     """Return the object that a dictionary of its fields, or a row of a database, stands for.
 
     What it has beside the fields is left out; lists of ``key`` and ``value`` are
-    dictionaries, as tables of metadata are read.
+    dictionaries, as tables of metadata are read, and so are texts of JSON.
 
     :param name: of the class.
     :raises ValueError: and TypeError: a value does not fit; the text names it.
@@ -74,15 +75,23 @@ def build(name: str, values: Mapping[str, Any]) -> Any:
 
 def _field_value(field: Any, value: Any) -> Any:
     reference = getattr(field, 'reference', None)
+    if value is None:
+        return None
+    if isinstance(field, _DICTIONARIES):
+        return _dictionary(value)
+    if isinstance(field, fields.SetOfIntegersField):
+        return set(value)
     if reference is None:
-        return _pairs(value) if isinstance(field, _DICTIONARIES) else value
+        return value
     if isinstance(field, fields.ListOfObjectsField):
         return [_nested(reference.objname, one) for one in value]
     return _nested(reference.objname, value)
 
 
 def _nested(name: str, value: Any) -> Any:
-    cls = base.registered()[name]
+    cls = base.registered().get(name)
+    if cls is None:
+        raise ValueError('%s is no class of ours' % name)
     if isinstance(value, Mapping):
         return build(name, value)
     if isinstance(value, list | tuple) and issubclass(cls, base.CellsObjectList):
@@ -90,7 +99,9 @@ def _nested(name: str, value: Any) -> Any:
     return value
 
 
-def _pairs(value: Any) -> Any:
+def _dictionary(value: Any) -> Any:
+    if isinstance(value, str):
+        return json.loads(value)
     if not isinstance(value, list | tuple):
         return value
     if not all(isinstance(one, Mapping) and {'key', 'value'} <= one.keys() for one in value):

@@ -79,6 +79,11 @@ class Orders:
         """Make the table if it is missing, and forget what is long over."""
         with self._file.read() as connection:
             connection.executescript(_SCHEMA)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what is long over."""
+        with self._file.write() as connection:
             connection.execute(
                 'DELETE FROM orders WHERE state IN (?, ?) AND changed_at < ?',
                 (REPORTED, CANCELLED, time.time() - store.KEEP_SECONDS),

@@ -117,6 +117,7 @@ class Reconciler:
             return str(error.kwargs['reason'])
         self._cancel(cancel)
         self._destroy(one for one in destroy if one in found)
+        self._book.forget()
         return None
 
     def _cancel(self, op_ids: Iterable[str]) -> None:

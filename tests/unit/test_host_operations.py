@@ -9,7 +9,7 @@ import pytest
 
 from cells import exceptions
 from cells.host import agent as host_agent
-from cells.host import cell_client, reconciling
+from cells.host import cell_client, reconciling, store
 from tests import stand_in_cell
 from tests.unit.builders import eventually
 from tests.unit.fake_hosts import NUMBERS, configured, instance
@@ -260,6 +260,18 @@ def test_it_is_compared_now_and_then(bench, cell):
     eventually(lambda: bench.power_states() == {vm['uuid']: PAUSED})
     cell.endpoint.answer = {'cancel': [], 'destroy': [vm['uuid']]}
     eventually(lambda: bench.power_states() == {})
+
+
+def test_what_is_long_over_is_forgotten_while_the_agent_runs(bench, cell, monkeypatch):
+    bench.agent(reconcile_interval=0.2)
+    bench.build()
+    book = bench.agents['h1']._book
+    [ended] = [one[1] for one in cell.endpoint.results]
+    eventually(lambda: book.find(ended).state == 'reported')
+    time.sleep(0.5)
+    assert book.find(ended) is not None
+    monkeypatch.setattr(store, 'KEEP_SECONDS', -1.0)
+    eventually(lambda: book.find(ended) is None)
 
 
 def test_an_instance_with_an_order_is_not_destroyed_by_an_old_answer(bench, cell):

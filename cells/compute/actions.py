@@ -11,23 +11,19 @@ The rows are in modules by subject, :mod:`cells.compute.api` has them all.
 
 import dataclasses
 import inspect
-import re
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from cells import context, dispatch, exceptions, policy, times
-from cells.compute import builds, means, orders
+from cells.compute import builds, keys, means, orders
 from cells.db import host_operations as db_operations
 from cells.db import instance_actions as db_actions
 from cells.db import instances as db_instances
 from cells.db import models
 from cells.objects.instance import Instance
 
-_NAMESPACE: Final = uuid.UUID('8d2f7a52-3c5e-4a8e-9a57-0f8b6f3a9d11')
-_KEY: Final = re.compile('[0-9A-Za-z-]{1,36}')
 LONGEST_ID: Final = 255
 #: Characters of the uuid of an instance.
 LONGEST_UUID: Final = 36
@@ -112,23 +108,12 @@ def bound(action: Action, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dic
     return action.accepts(*args, **kwargs)
 
 
-def key_of(message_uuid: str) -> str:
-    """Return what actions, orders and faults of a message are called by: the same for each copy."""
-    bare = message_uuid.partition(';')[0]
-    return bare if _KEY.fullmatch(bare) else str(uuid.uuid5(_NAMESPACE, bare))
-
-
-def derived(key: str, part: str) -> str:
-    """Return the uuid of something that belongs to a message, the same for each copy of it."""
-    return str(uuid.uuid5(_NAMESPACE, '%s %s' % (key, part)))
-
-
 @dataclasses.dataclass(slots=True)
 class Request:
     """One request for an action, in the transaction that carries it out.
 
     :ivar instance: as it is; its row is locked.
-    :ivar key: of the message that it came with, see :func:`key_of`.
+    :ivar key: of the message that it came with, see :func:`cells.compute.keys.key_of`.
     :ivar answered: whether a caller waits for an answer.
     :ivar seconds: how long.
     """
@@ -352,7 +337,7 @@ class Request:
         return None if name is None else self.record(name)
 
     def _action_uuid(self, name: str) -> str:
-        return derived(self.key, name)
+        return keys.derived(self.key, name)
 
 
 def _id(value: str | None) -> str | None:

@@ -25,7 +25,8 @@ from cells.compute import (
     shelving,
     volumes,
 )
-from cells.compute.actions import Action, Request, bound, key_of
+from cells.compute.actions import Action, Request, bound
+from cells.compute.keys import key_of
 from cells.compute.means import Means
 from cells.db import instances as db_instances
 

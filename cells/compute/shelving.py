@@ -4,8 +4,9 @@ from typing import Any, Final
 
 from cells import arguments, exceptions
 from cells.compute import ending, flavor_sizes, images, network, placing, power, states
-from cells.compute.actions import Action, Request, derived
+from cells.compute.actions import Action, Request
 from cells.compute.ending import Completion, End
+from cells.compute.keys import derived
 from cells.db import claims, console_tokens, models
 from cells.db import faults as db_faults
 from cells.db import instance_actions as db_actions

@@ -37,10 +37,7 @@ class RemoteFailure(exceptions.WireError):
 class NotServed(RemoteFailure):
     """Raised when a server does not offer a method, or not at the version that was sent (V2)."""
 
-    msg_fmt = (
-        '%(text)s. It is older than this client: [upgrade_levels] cells names the release or '
-        'version that clients are to keep to'
-    )
+    msg_fmt = 'The other side does not offer this: %(text)s'
 
 
 #: What a server of RPC answers to a request that it cannot place.

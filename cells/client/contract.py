@@ -4,7 +4,7 @@ from typing import Any
 
 import oslo_messaging
 
-from cells import versions
+from cells import remote_errors, versions
 from cells.client import base, forms
 from cells.objects import base as objects_base
 
@@ -46,7 +46,13 @@ class ContractClient(base.Client):
     def _ask_within(self, seconds: float | None, ctxt: Any, method: str, **arguments: Any) -> Any:
         """Call a method that does no more than ``seconds`` of work, None for the usual limit."""
         version, made = self._made(method, arguments)
-        return self._call_within(seconds, ctxt, version, method, **made)
+        try:
+            return self._call_within(seconds, ctxt, version, method, **made)
+        except remote_errors.NotServed as error:
+            raise remote_errors.NotServed(
+                '%s. [upgrade_levels] cells = %s; it is to name the release of the cell, or a '
+                'version that it knows' % (error, self._setting or 'unset')
+            ) from None
 
     def _order(self, ctxt: Any, method: str, **arguments: Any) -> None:
         """Send a method that nobody waits for. Returns when the broker has it."""

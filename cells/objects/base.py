@@ -10,6 +10,7 @@ How the fields of a class are read and written is worked out once, when it is
 registered: see :class:`cells.objects.codec.Codec`.
 """
 
+import contextlib
 import copy
 import functools
 import re
@@ -30,6 +31,7 @@ _RUBBISH: Final = (
     ArithmeticError,
     RecursionError,
 )
+_UNFIT: Final = (*_RUBBISH, exception.VersionedObjectsException)
 _VERSION: Final = re.compile(r'([0-9]{1,6})\.([0-9]{1,6})(?:\.[0-9]{1,6})?')
 
 _REGISTRY: dict[str, type['CellsObject']] = {}
@@ -253,7 +255,8 @@ def from_primitive(envelope: dict[str, Any]) -> Any:
     """Return the object of an envelope.
 
     It keeps the version that it came with. A newer minor version is taken as ours;
-    fields that our version does not know are left out.
+    fields that our version does not know, and values of others that it cannot have, are
+    left out.
 
     :raises oslo_versionedobjects.exception.VersionedObjectsException: it is of an
         unknown class, of another major version, or has a value that does not fit.
@@ -267,10 +270,13 @@ def from_primitive(envelope: dict[str, Any]) -> Any:
 
 
 def _decode(envelope: dict[str, Any]) -> CellsObject:
-    cls, version = _class_of(envelope['nova_object.name'], envelope['nova_object.version'])
+    cls, version, is_newer = _class_of(
+        envelope['nova_object.name'], envelope['nova_object.version']
+    )
     instance = object.__new__(cls)
     values = instance.__dict__
     known = cls._reads
+    changes = envelope.get('nova_object.changes')
     name = 'data'
     try:
         for name, value in envelope['nova_object.data'].items():
@@ -278,11 +284,16 @@ def _decode(envelope: dict[str, Any]) -> CellsObject:
             if entry is not None:
                 attribute, accepts, decode = entry
                 values[attribute] = value if type(value) in accepts else decode(value)
-    except _RUBBISH as error:
-        raise exception.VersionedObjectsException(
-            'Not a %s: %.40s: %.200s' % (cls.obj_name(), name, error)
-        ) from None
-    changes = envelope.get('nova_object.changes')
+    except _UNFIT as error:
+        if not is_newer:
+            if isinstance(error, exception.VersionedObjectsException):
+                raise
+            raise exception.VersionedObjectsException(
+                'Not a %s: %.40s: %.200s' % (cls.obj_name(), name, error)
+            ) from None
+        fit = _fit(cls, envelope['nova_object.data'])
+        values.update({known[name][0]: value for name, value in fit.items()})
+        changes = fit.keys() & changes if changes else None
     values['_changed_fields'] = known.keys() & changes if changes else set()
     values['_context'] = None
     if version != cls.VERSION:
@@ -290,8 +301,23 @@ def _decode(envelope: dict[str, Any]) -> CellsObject:
     return instance
 
 
+def _fit(cls: type[CellsObject], data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an object of a newer version that have values as in ours.
+
+    A newer minor version may have widened a field, with another word or class in it.
+    """
+    found = {}
+    for name, value in data.items():
+        if name in cls._reads:
+            _, accepts, decode = cls._reads[name]
+            with contextlib.suppress(*_UNFIT):
+                found[name] = value if type(value) in accepts else decode(value)
+    return found
+
+
 @functools.lru_cache(maxsize=1024)
-def _class_of(name: str, version: str) -> tuple[type[CellsObject], str]:
+def _class_of(name: str, version: str) -> tuple[type[CellsObject], str, bool]:
+    """Return the class, the version as which it is taken, and whether it came as a newer one."""
     found = _REGISTRY.get(name)
     if found is None:
         raise exception.UnsupportedObjectError(objtype=name)
@@ -302,8 +328,8 @@ def _class_of(name: str, version: str) -> tuple[type[CellsObject], str]:
             objname=name, objver=version, supported=found.VERSION
         )
     if (major, minor) > _numbers(found.VERSION):
-        return found, found.VERSION
-    return found, '%d.%d' % (major, minor)
+        return found, found.VERSION, True
+    return found, '%d.%d' % (major, minor), False
 
 
 def _reader(

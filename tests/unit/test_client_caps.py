@@ -14,7 +14,7 @@ import re
 import oslo_messaging
 import pytest
 
-from cells import client, manager, rpcapi, versions
+from cells import client, manager, remote_errors, rpcapi, versions
 from cells.client import contract, forms
 from cells.objects import (
     base,
@@ -293,6 +293,23 @@ def test_a_report_that_a_cap_forbids_is_logged_with_the_reason(caplog):
     assert recorder.sent == []
     [line] = [one.getMessage() for one in caplog.records if one.levelname == 'ERROR']
     assert 'bdm_destroy_at_top needs version 1.10' in line
+
+
+class OlderCell(Recorder):
+    """Stands for a cell that does not know the version of what is sent."""
+
+    def _send(self, *args, **options):
+        raise oslo_messaging.RemoteError('UnsupportedVersion', 'no version 1.37 of it here')
+
+
+@pytest.mark.parametrize(('cap', 'shown'), [(None, 'unset'), ('liberty', 'liberty')])
+def test_v2_a_cell_that_is_older_than_the_cap_says_is_told_of_with_the_setting(cap, shown):
+    api = rpcapi.CellsAPI(OlderCell(), version_cap=cap)
+    with pytest.raises(remote_errors.NotServed) as caught:
+        call(api, 'get_keypair_at_top')
+    text = str(caught.value)
+    assert 'no version 1.37 of it here' in text
+    assert '[upgrade_levels] cells = %s;' % shown in text
 
 
 @pytest.mark.parametrize('cap', ['folsom', '1.38', '2.0', 'latest', ''])

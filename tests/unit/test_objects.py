@@ -135,6 +135,40 @@ def test_another_minor_version_is_read_as_far_as_it_is_known(version, kept):
     assert one.VERSION == base.to_primitive(one)['nova_object.version'] == kept
 
 
+WIDENED = {
+    'id': 7,
+    'host': {'a': 1},
+    'created_at': 'yesterday',
+    'compute_node': {
+        'nova_object.name': 'ComputeNode',
+        'nova_object.version': '2.0',
+        'nova_object.namespace': 'nova',
+        'nova_object.data': {},
+    },
+}
+
+
+def test_what_a_newer_minor_version_has_widened_is_left_out_and_the_rest_is_taken():
+    sent = envelope(version='1.99', data=WIDENED, changes=['id', 'host', 'compute_node'])
+    one = base.from_primitive(sent)
+    assert dict(one.items()) == {'id': 7}
+    assert one.obj_what_changed() == {'id'}
+    inside = envelope(version='1.22', data={'id': 7})
+    inside['nova_object.data']['compute_node'] = {
+        **WIDENED['compute_node'],
+        'nova_object.version': '1.99',
+        'nova_object.data': {'id': 3, 'supported_hv_specs': [5], 'host': 'h'},
+    }
+    assert dict(base.from_primitive(inside).compute_node.items()) == {'id': 3, 'host': 'h'}
+
+
+@pytest.mark.parametrize('name', ['host', 'created_at', 'compute_node'])
+def test_the_same_of_a_version_that_we_know_is_refused(name):
+    sent = envelope(version='1.22', data={'id': 7, name: WIDENED[name]})
+    with pytest.raises(exception.VersionedObjectsException):
+        base.from_primitive(sent)
+
+
 @pytest.mark.parametrize(
     'changes',
     [

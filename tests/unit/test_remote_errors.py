@@ -96,3 +96,12 @@ def test_whatever_a_record_holds_becomes_an_exception(name, text, kwargs):
     error = remote_errors.rebuild(name, text, kwargs)
     assert isinstance(error, Exception)
     assert text in str(error)
+
+
+@pytest.mark.parametrize('name', ['NoSuchMethod', 'UnsupportedVersion'])
+def test_v2_what_a_server_does_not_offer_is_an_error_of_its_own(name):
+    text = 'Endpoint does not support RPC version 1.37. Attempted method: x'
+    found = remote_errors.rebuild(name, text)
+    assert isinstance(found, remote_errors.NotServed)
+    assert isinstance(found, remote_errors.RemoteFailure)
+    assert str(found).endswith(text)

@@ -47,7 +47,7 @@ from cells.compute import build_ends, builds, host_outcomes, host_sender, hosts,
 from cells.db import engine, migration
 from cells.db import services as db_services
 from cells.drivers import settings
-from cells.endpoints import agents, host_results, ops, records
+from cells.endpoints import agents, base_api, host_results, ops, records
 from cells.stats import Stats
 
 LOG = logging.getLogger(__name__)
@@ -318,6 +318,7 @@ class Cell:
                 on_change=self.wake,
                 on_success=self.wake_to_tell,
             ),
+            base_api.BaseAPI(options.topic),
         ]
         self._server: Any = None
 

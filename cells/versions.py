@@ -61,6 +61,10 @@ LATER_HISTORY: Final[dict[str, str]] = {
 #: What the manager takes at most.
 SERVED_VERSION: Final = list(LATER_HISTORY)[-1]
 
+#: The namespace that every service of nova serves, see ``endpoints.base_api``.
+BASE_NAMESPACE: Final = 'baseapi'
+BASE_VERSION: Final = '1.1'
+
 #: The namespace for operators beside the contract, see ``rpcapi.OpsAPI``.
 OPS_NAMESPACE: Final = 'cells.ops'
 OPS_VERSION: Final = '1.0'

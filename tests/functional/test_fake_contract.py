@@ -477,6 +477,16 @@ def test_v2_what_is_no_object_that_we_know_is_refused_by_name(plain_client, give
     assert re.search(text, said)
 
 
+def test_what_every_service_of_nova_answers_is_answered(plain_client):
+    target = oslo_messaging.Target(topic='cells', namespace='baseapi')
+    client = oslo_messaging.get_rpc_client(plain_client.transport, target, timeout=30)
+    for version in ('1.0', '1.1'):
+        prepared = client.prepare(version=version)
+        answer = prepared.call(recorded_context(), 'ping', arg={'a': [1]})
+        assert answer == {'service': 'cells', 'arg': {'a': [1]}}
+        assert prepared.call(recorded_context(), 'get_backdoor_port') is None
+
+
 # -- rows of databases, as clients before objects sent them --
 
 ROW = {
@@ -639,16 +649,33 @@ def test_the_row_of_an_instance_is_taken_wherever_one_may_stand(
         {'uuid': ROW['uuid'], 'info_cache': {'network_info': []}},
     ],
 )
-def test_parts_of_rows_are_taken_and_say_no_more_than_they_have(plain_client, given):
-    [kwargs] = arrive(plain_client, '1.0', 'instance_update_at_top', instance=given)
+@pytest.mark.parametrize('method', ['instance_update_at_top', 'instance_destroy_at_top'])
+def test_parts_of_rows_are_taken_and_say_no_more_than_they_have(plain_client, given, method):
+    [kwargs] = arrive(plain_client, '1.0', method, instance=given)
     found = kwargs['instance']
     assert {name for name, _ in found.items()} == given.keys()
     if 'deleted' in given:
         assert found.deleted is True
 
 
+NETWORKS = {
+    **envelope('NetworkRequestList', '1.1'),
+    'nova_object.data': {
+        'objects': [envelope('NetworkRequest', '1.0', network_id='net-1', address='10.0.0.4')]
+    },
+}
+
+
 @pytest.mark.parametrize(
-    'networks', [None, [], [['net-1', '10.0.0.4', None]], [['net-1', '10.0.0.4', None, None]]]
+    'networks',
+    [
+        None,
+        [],
+        [['net-1', '10.0.0.4', None]],
+        [['net-1', '10.0.0.4', None, None]],
+        # a client of Juno
+        NETWORKS,
+    ],
 )
 def test_a_build_of_a_client_before_objects_is_taken(plain_client, networks):
     request = {
@@ -669,7 +696,11 @@ def test_a_build_of_a_client_before_objects_is_taken(plain_client, networks):
     assert (size.obj_name(), size.flavorid, size.extra_specs) == ('Flavor', '2', {'hw:cpu': 'x'})
     assert found['block_device_mapping'] == [DEVICE]
     assert found['legacy_bdm'] is False
-    assert found['requested_networks'] == networks
+    asked = found['requested_networks']
+    if networks is NETWORKS:
+        assert [one.address for one in asked] == ['10.0.0.4']
+    else:
+        assert asked == networks
 
 
 def test_a_block_device_of_a_client_before_objects_is_taken(plain_client):

@@ -10,6 +10,7 @@ from cells import (
     build_requests,
     candidates,
     context,
+    exceptions,
     known_cells,
     letters,
     paths,
@@ -43,10 +44,22 @@ class Asked(NamedTuple):
 
     @staticmethod
     def of(envelope: str) -> 'Asked':
-        """Return what an envelope holds."""
+        """Return what an envelope holds.
+
+        :raises InvalidMessage: it cannot be read.
+        """
         message = wire.decode(envelope)
-        assert isinstance(message, TargetedMessage)
+        if not isinstance(message, TargetedMessage):
+            raise exceptions.InvalidMessage(reason='it is for no cell')
         return Asked(message)
+
+    @staticmethod
+    def readable(envelope: str | None) -> 'Asked | None':
+        """Return what an envelope holds, None when that cannot be told."""
+        try:
+            return None if envelope is None else Asked.of(envelope)
+        except exceptions.InvalidMessage:
+            return None
 
     def here(self, reason: str) -> Reasons:
         """Return a reason of this cell."""
@@ -80,15 +93,36 @@ class BuildLetters:
     ) -> tuple[list[Mapping[str, Any]], dict[str, Asked]]:
         """Return the attempts of which it is known what they are about, and that, by request."""
         found = db_placements.requests_get(connection, {row['request_uuid'] for row in rows})
-        asked = {uuid: Asked.of(text) for uuid, text in found.items()}
-        lost = [row for row in rows if row['request_uuid'] not in asked]
-        if lost:
-            LOG.error(
-                'What instances %s were asked for is not there any more',
-                ', '.join(row['instance_uuid'] for row in lost),
-            )
-            db_placements.attempts_set(connection, [row['id'] for row in lost], FAILED)
+        asked: dict[str, Asked] = {}
+        unreadable: dict[str, str] = {}
+        for uuid, text in found.items():
+            try:
+                asked[uuid] = Asked.of(text)
+            except exceptions.InvalidMessage as error:
+                unreadable[uuid] = 'what was asked for cannot be read: %s' % error
+        for row in rows:
+            if row['request_uuid'] not in asked:
+                reason = unreadable.get(row['request_uuid'], 'what was asked for is lost')
+                self._give_up(connection, row, reason)
         return [row for row in rows if row['request_uuid'] in asked], asked
+
+    def _give_up(self, connection: sa.Connection, row: Mapping[str, Any], reason: str) -> None:
+        """End a build of which nobody can say any more what it was to be."""
+        uuid, built = row['instance_uuid'], row['state'] == db_placements.BUILT
+        LOG.error('The build of instance %s is given up: %s', uuid, reason)
+        reasons = Reasons({} if built else {str(self._own_path()): reason})
+        with_cell = row['state'] in (db_placements.PLACED, db_placements.TOLD)
+        state = db_placements.CANCEL if with_cell else db_placements.DONE if built else FAILED
+        db_placements.attempts_set(connection, [row['id']], state, reasons=reasons)
+        db_placements.requests_drop(connection, [row['request_uuid']])
+        if self._cells.is_top:
+            if not built:
+                placement.fail_at_top(connection, uuid, row['attempt'], reasons, None)
+        elif row['attempt_above'] is not None:
+            for parent in sorted(self._cells.parents):
+                self._answer(connection, parent, row, built, reasons, self._ctxt(None))
+        elif not built:
+            self._error_above(connection, uuid, reasons, self._ctxt(None))
 
     # -- to children --
 
@@ -188,20 +222,31 @@ class BuildLetters:
             return
         ctxt = context.answer_context(asked.message.ctxt)
         if row['attempt_above'] is not None:
-            self._writer.write(
-                connection,
-                'x_build_answer',
-                self._own_path().hopped(above),
-                {
-                    'instance_uuid': row['instance_uuid'],
-                    'attempt': row['attempt_above'],
-                    'accepted': accepted,
-                    'reasons': dict(reasons.cells),
-                },
-                ctxt,
-            )
+            self._answer(connection, above, row, accepted, reasons, ctxt)
         elif accepted is False:
             self._error_above(connection, row['instance_uuid'], reasons, ctxt)
+
+    def _answer(
+        self,
+        connection: sa.Connection,
+        above: str,
+        row: Mapping[str, Any],
+        accepted: bool | None,
+        reasons: Reasons,
+        ctxt: Mapping[str, Any],
+    ) -> None:
+        self._writer.write(
+            connection,
+            'x_build_answer',
+            self._own_path().hopped(above),
+            {
+                'instance_uuid': row['instance_uuid'],
+                'attempt': row['attempt_above'],
+                'accepted': accepted,
+                'reasons': dict(reasons.cells),
+            },
+            ctxt,
+        )
 
     def fail(
         self, connection: sa.Connection, asked: Asked, row: Mapping[str, Any], reasons: Reasons

@@ -102,7 +102,7 @@ class BuildOutcomes:
         is_own = cell == self._cells.own_name
         if self._cells.is_child(cell):
             found = db.requests_get(connection, [row['request_uuid']])
-            asked = Asked.of(found[row['request_uuid']]) if found else None
+            asked = Asked.readable(found.get(row['request_uuid']))
             self._letters.cancel(connection, asked, row, cell)
         elif is_own and build_subjects.is_cancelled_above(connection, row):
             # Of a deletion what is here is the matter of who deletes.

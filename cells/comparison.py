@@ -5,11 +5,12 @@ is deleted here and not above. What the top has and this cell never had, the top
 """
 
 import dataclasses
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from cells import exceptions
+from cells import exceptions, remote_errors
 from cells.db import contents, engine, healing
 from cells.db.contents import Content
 from cells.db.walks import Page
@@ -18,11 +19,16 @@ from cells.messages import Response
 from cells.messaging import MessageRunner
 from cells.stats import Stats
 
+LOG = logging.getLogger(__name__)
+
 OPERATION: Final = 'x_instances_compare'
 #: Seconds that an answer may take.
 ANSWER_SECONDS: Final = 20.0
 #: What has changed less than so many seconds ago may be on its way.
 SETTLE_SECONDS: Final = 10.0
+
+#: How many that cannot be compared a line of the log names.
+MOST_NAMED: Final = 3
 
 _UNSUPPORTED: Final = 'CellServiceAPIMethodNotFound'
 _NUMBERS: Final = {name: number for number, name in enumerate(contents.KEPT)}
@@ -34,8 +40,16 @@ class NotCompared(exceptions.CellsError):
     msg_fmt = '%(reason)s'
 
 
+class Unreadable(NotCompared):
+    """Raised when something of these instances cannot be read in a cell above, now or later."""
+
+
 class PlainAbove(NotCompared):
     """Raised when the cells above cannot compare, as one of them is a plain nova-cells."""
+
+
+#: How it shows that something of an instance cannot be read.
+UNREADABLE: Final = (Unreadable, *engine.ERRORS, ValueError, TypeError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,10 +79,44 @@ class Comparison:
     ) -> Compared:
         """Compare instances, and mark what is to be told again.
 
+        One of which something cannot be read, here or above, does not keep the others from it.
+
         :param parents: of our own kind.
         :param page: when they are all instances of this range.
         :raises NotCompared: the cells above did not answer; PlainAbove when they cannot.
         """
+        try:
+            return self._compare(parents, uuids, page)
+        except UNREADABLE as error:
+            _check_unreadable(error)
+        looked_at = repaired = 0
+        unsettled: set[str] = set()
+        bad: dict[str, str] = {}
+        for uuid in uuids:
+            try:
+                found = self._compare(parents, [uuid])
+            except UNREADABLE as error:
+                _check_unreadable(error)
+                bad[uuid] = engine.brief(error)
+                continue
+            looked_at += found.looked_at
+            repaired += found.repaired
+            unsettled |= found.unsettled
+        if page is not None and len(bad) < len(uuids):
+            # What the cells above have in this range beside these.
+            repaired += self._compare(parents, [], page).repaired
+        self._stats.count('instances_unreadable', len(bad))
+        LOG.error(
+            '%d of %d instances cannot be compared with the cells above: %s',
+            len(bad),
+            len(uuids),
+            '; '.join('%s: %s' % pair for pair in list(bad.items())[:MOST_NAMED]),
+        )
+        return Compared(looked_at, repaired, frozenset(unsettled))
+
+    def _compare(
+        self, parents: Iterable[str], uuids: Sequence[str], page: Page | None = None
+    ) -> Compared:
         with self._database.read() as connection:
             unsettled = healing.unsettled(connection, uuids, SETTLE_SECONDS)
             settled = [uuid for uuid in uuids if uuid not in unsettled]
@@ -131,6 +179,12 @@ class Comparison:
         return len(told), sorted(extra - here.keys())
 
 
+def _check_unreadable(error: Exception) -> None:
+    """Raise an error again that may pass."""
+    if isinstance(error, engine.ERRORS) and engine.is_transient(error):
+        raise error
+
+
 def _item(content: Content) -> list[Any]:
     return [content.uuid, content.digest, [_NUMBERS[name] for name in sorted(content.absent)]]
 
@@ -141,5 +195,8 @@ def _not_compared(parent: str, responses: Sequence[Response]) -> NotCompared:
             reason = '%s: %s' % (response.cell_name, response.failure.message)
             if response.failure.name == _UNSUPPORTED:
                 return PlainAbove(reason=reason)
+            if response.failure.module != remote_errors.MODULE:
+                # None of the errors that a cell has for what passes.
+                return Unreadable(reason=reason)
             return NotCompared(reason=reason)
     return NotCompared(reason='cell %s did not answer' % parent)

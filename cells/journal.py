@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cells import exceptions
-from cells.db import engine, tombstones
+from cells.db import engine, sync_requests, tombstones
 from cells.db import journal as db_journal
 from cells.journal_worker import JournalWorker, Perform, Report
 from cells.journal_writer import Arrival, JournalWriter, storable
@@ -27,6 +27,7 @@ from cells.subjects import Subject
 
 LOG = logging.getLogger(__name__)
 
+#: Seconds for which what is over is kept; what has failed ten times as long.
 KEEP_SECONDS: Final = 86400.0
 PURGE_INTERVAL: Final = 600.0
 PURGE_SIZE: Final = 500
@@ -194,6 +195,7 @@ class Journal:
                 with self._database.write() as connection:
                     purged = db_journal.purge(connection, KEEP_SECONDS, PURGE_SIZE)
                     purged += tombstones.tombstone_purge(connection, PURGE_SIZE)
+                    purged += sync_requests.sync_request_purge(connection, KEEP_SECONDS, PURGE_SIZE)
             except engine.ERRORS as error:
                 LOG.warning('Old journal rows could not be deleted: %s', engine.brief(error))
                 purged = 0

@@ -36,6 +36,11 @@ class KnownCells:
         """Whether this cell is the top of the tree."""
         return self._state.topology.is_top
 
+    @property
+    def parents(self) -> frozenset[str]:
+        """The names of the cells above."""
+        return frozenset(self._state.topology.parents)
+
     def all(self) -> list[candidates.Cell]:
         """Return the children, by name, and this cell if it has hosts, or no children."""
         children = self._state.topology.children

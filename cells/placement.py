@@ -229,14 +229,13 @@ def fail_at_top(
         details=text,
         uuid=name_of('fault', instance_uuid, attempt),
     )
-    action = db_actions.action_by_request(connection, instance_uuid, request_id)
-    if action is not None and action['finish_time'] is None:
+    for action in _under_way(connection, instance_uuid, request_id):
         now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
         db_actions.event_create(
             connection,
             {
                 'action_id': action['id'],
-                'uuid': name_of('event', instance_uuid, attempt),
+                'uuid': name_of('event', instance_uuid, attempt, action['uuid']),
                 'event': EVENT,
                 'start_time': now,
                 'finish_time': now,
@@ -246,3 +245,13 @@ def fail_at_top(
         )
         db_actions.action_end(connection, action['uuid'], db_actions.ERROR)
     return True
+
+
+def _under_way(
+    connection: sa.Connection, instance_uuid: str, request_id: str | None
+) -> list[dict[str, Any]]:
+    """Return the action of a request that has no end; all, when it is not known which it is."""
+    if request_id is None:
+        return db_actions.actions_open(connection, instance_uuid)
+    found = db_actions.action_by_request(connection, instance_uuid, request_id)
+    return [found] if found is not None and found['finish_time'] is None else []

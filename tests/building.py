@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from cells import messages, paths, placement, state
 from cells.compute import build_rows, states
+from cells.db import engine, models
 from cells.db import instances as db_instances
 from cells.drivers import base, fake
 from cells.drivers.settings import DriverSettings
@@ -21,6 +22,17 @@ from tests import fake_cells
 SMALL = flavor.Flavor(
     id=1, name='m1', flavorid='1', memory_mb=512, vcpus=1, root_gb=1, ephemeral_gb=0, swap=0
 )
+
+
+def tombstone(connection: sa.Connection, instance_uuid: str, attempt: int = 0) -> str | None:
+    """Return why an instance, or one attempt at it, is not to be built any more."""
+    columns = models.Tombstone.__table__.c
+    query = sa.select(columns.reason).where(
+        columns.instance_uuid == instance_uuid,
+        columns.attempt.in_({0, attempt}),
+        columns.expires > engine.now(),
+    )
+    return connection.execute(query.order_by(columns.attempt).limit(1)).scalar()
 
 
 class Farm:

@@ -25,6 +25,7 @@ STATEMENT_CHARACTERS: Final = 1024 * 1024
 
 _IN = models.Inbox.__table__.c
 _OUT = models.Outbox.__table__.c
+_DEAD = models.DeadMessage.__table__.c
 _AHEAD = models.Outbox.__table__.alias('ahead').c
 
 
@@ -101,7 +102,8 @@ def release_all(connection: sa.Connection, worker: str) -> None:
 def purge(connection: sa.Connection, older_than: float, limit: int) -> int:
     """Delete what ended that many seconds ago, some at a time; return how many rows.
 
-    Failed changes are kept ten times as long, for people to look at.
+    Failed changes, and messages that were put aside, are kept ten times as long, for people
+    to look at.
     """
     before = engine.now() - older_than
     long_before = engine.now() - older_than * 10
@@ -114,6 +116,7 @@ def purge(connection: sa.Connection, older_than: float, limit: int) -> int:
         ),
         (models.Inbox, _IN, sa.and_(_IN.state == inbox.FAILED, _IN.ended_at < long_before)),
         (models.Outbox, _OUT, sa.and_(_OUT.state == UNCONFIRMED, _OUT.sent_at < before)),
+        (models.DeadMessage, _DEAD, _DEAD.parked_at < long_before),
     ):
         old = [row[0] for row in connection.execute(sa.select(columns.id).where(over).limit(limit))]
         if old:

@@ -27,15 +27,21 @@ def cell_get(connection: sa.Connection, name: str) -> dict[str, Any] | None:
     return dict(found) if found is not None else None
 
 
-def cell_create(database: engine.Database, values: Mapping[str, Any]) -> dict[str, Any]:
+def cell_create(
+    database: engine.Database, values: Mapping[str, Any], own_name: str | None = None
+) -> dict[str, Any]:
     """Add a neighbour and return its row.
 
+    :param own_name: of this cell, where the paths of aliases begin.
     :raises ValueError: a cell may not have this name (R11).
     :raises CellExists: there is one of that name.
+    :raises Invalid: a cell that was renamed or moved is still known by that name (R12).
     """
     paths.check_name(values['name'])
     try:
         with database.write() as connection:
+            if own_name is not None and not values.get('is_parent'):
+                path_aliases.check_free(connection, paths.CellPath((own_name, values['name'])))
             connection.execute(sa.insert(models.Cell).values(**values))
             changes.bump(connection, changes.NEIGHBOURS)
             row = cell_get(connection, values['name'])

@@ -75,6 +75,23 @@ def alias_create(connection: sa.Connection, old: paths.CellPath, new: paths.Cell
     changes.bump(connection, changes.NEIGHBOURS)
 
 
+def check_free(connection: sa.Connection, path: paths.CellPath) -> None:
+    """Refuse a path for a new cell by which another one is still known.
+
+    What is for the new cell would go to the other one.
+
+    :raises Invalid: it is.
+    """
+    query = sa.select(_COLUMNS.new_prefix).where(_COLUMNS.old_prefix == str(path))
+    known = connection.execute(query).scalar()
+    if known is not None:
+        raise exceptions.Invalid(
+            reason='%s is still the alias of %s, whose instances may be known by it. Give the new '
+            'cell another name, or forget the alias first '
+            '("nova-cells-manage cell alias-delete %s")' % (path, known, path)
+        )
+
+
 def alias_delete(connection: sa.Connection, old: paths.CellPath) -> int:
     """Forget where what was under a path is now; return how many rows that were."""
     gone = sa.delete(models.PathAlias).where(_COLUMNS.old_prefix == str(old))

@@ -84,6 +84,19 @@ def sync_request_get_all(database: engine.Database, limit: int = 1000) -> list[d
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def sync_request_purge(connection: sa.Connection, older_than: float, limit: int) -> int:
+    """Delete orders that ended that many seconds ago, some at a time; return how many."""
+    query = (
+        sa.select(_COLUMNS.uuid)
+        .where(_COLUMNS.state == DONE, _COLUMNS.ended_at < engine.now() - older_than)
+        .limit(limit)
+    )
+    found = list(connection.execute(query).scalars())
+    if found:
+        connection.execute(sa.delete(models.SyncRequest).where(_COLUMNS.uuid.in_(found)))
+    return len(found)
+
+
 def sync_request_count(database: engine.Database) -> int:
     """Return how many orders there are."""
     with database.read() as connection:

@@ -41,26 +41,6 @@ def tombstone_put(
     )
 
 
-def tombstone_find(
-    connection: sa.Connection, instance_uuid: str, attempt: int = ALL_ATTEMPTS
-) -> str | None:
-    """Return why an instance is not to be built, None when it may be.
-
-    :param attempt: at it; a tombstone of the instance holds for each.
-    """
-    query = (
-        sa.select(_COLUMNS.reason)
-        .where(
-            _COLUMNS.instance_uuid == instance_uuid,
-            _COLUMNS.attempt.in_({ALL_ATTEMPTS, attempt}),
-            _COLUMNS.expires > engine.now(),
-        )
-        .order_by(_COLUMNS.attempt)
-        .limit(1)
-    )
-    return connection.execute(query).scalar()
-
-
 def tombstone_purge(connection: sa.Connection, limit: int) -> int:
     """Delete those that are over, some at a time; return how many."""
     query = (

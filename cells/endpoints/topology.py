@@ -62,11 +62,13 @@ class TopologyMethods(base.Endpoint):
         """Add a neighbour and return its row.
 
         :raises CellExists: there is one of the name.
-        :raises Invalid: a value is not allowed.
+        :raises Invalid: a value is not allowed, or the name is an alias of another cell.
         """
         self._check_editable()
         with self.using_database() as database:
-            row = neighbours.cell_create(database, self._new_values(database, values, None))
+            checked = self._new_values(database, values, None)
+            own_name = self._state.topology.own_name
+            row = neighbours.cell_create(database, checked, own_name)
         self._state.refresh()
         return rows.plain(row)
 

@@ -411,7 +411,7 @@ def test_a_cell_that_falls_silent_with_a_build_is_told_to_drop_it(tree_of, workd
 
     def dropped():
         with tree['a'].database.read() as connection:
-            return tombstones.tombstone_find(connection, one.uuid, 1)
+            return building.tombstone(connection, one.uuid, 1)
 
     eventually(dropped, 20)
     eventually(lambda: record(tree['a'], one.uuid) is None)
@@ -1045,3 +1045,27 @@ def test_c2_with_real_agents_a_cell_whose_hosts_fail_is_left_for_the_next(workdi
         assert (found.cell_name, found.host) == ('api!mid!x', 'good')
         assert [cell for cell, _ in outcome(tree['api'], one.uuid)] == ['b', 'mid']
         assert record(tree['b'], one.uuid) is None
+
+
+@pytest.mark.parametrize('state', [db.WAITING, db.PLACED, db.BUILT])
+def test_a_build_of_which_cannot_be_read_what_it_was_to_be_is_given_up(tree_of, farm, state):
+    farm.slow = {'a', 'b'}
+    tree = tree_of(PAIR)
+    one = wanted()
+    building.order(tree['api'], CTXT, one)
+    eventually(farm.cells)
+    eventually(lambda: outcome(tree['api'], one.uuid)[0][1] == db.PLACED)
+    with tree['api'].database.write() as connection:
+        connection.execute(sa.update(models.BuildRequest).values(envelope='{bad'))
+        connection.execute(sa.update(models.Placement).values(state=state, expires=0.0))
+    tree['api'].wake()
+    over(tree['api'], one.uuid)
+    found = record(tree['api'], one.uuid)
+    if state == db.BUILT:
+        assert found.vm_state == 'building'
+        assert outcome(tree['api'], one.uuid)[0][1] == db.DONE
+        return
+    assert (found.vm_state, found.task_state) == ('error', None)
+    assert 'cannot be read' in fault_of(tree['api'], one.uuid)['details']
+    if state == db.PLACED:
+        eventually(lambda: farm.cancelled == [(farm.cells()[0], one.uuid, 1)])

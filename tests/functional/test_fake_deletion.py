@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from cells import context, exceptions, messages, rpcapi
-from cells.db import faults, flavors, instances, journal, models, placements, tombstones
+from cells.db import faults, flavors, instances, journal, models, placements
 from cells.drivers import fake
 from cells.objects.flavor import Flavor
 from cells.objects.instance import Instance
-from tests import deploy, fake_agents, fake_cells, replication
+from tests import building, deploy, fake_agents, fake_cells, replication
 from tests.unit import builders
 
 NIGHTLY = os.environ.get('CELLS_TEST_PROFILE') == 'nightly'
@@ -249,7 +249,7 @@ def record(tree, name='top', **values):
 
 def buried(tree, name, uuid=ONE):
     with tree[name].database.read() as connection:
-        return tombstones.tombstone_find(connection, uuid)
+        return building.tombstone(connection, uuid)
 
 
 def test_s5_a_deletion_of_what_no_cell_has_leaves_a_tombstone_in_each(tree):

@@ -753,3 +753,35 @@ def test_a_mark_is_of_all_fields(tree):
         assert healing.tell_again(connection, {ONE: None}) == [ONE]
         marks = connection.execute(sa.select(models.Dirty.__table__)).mappings().all()
     assert [(one['names'], one['part']) for one in marks] == [('*', dirty.INSTANCE)]
+
+
+@pytest.mark.parametrize('where', ['leaf', 'top'])
+def test_an_instance_that_cannot_be_read_does_not_keep_its_page_from_being_healed(
+    tree, where, caplog
+):
+    many = [numbered(number) for number in range(1, 6)]
+    create(tree['leaf'], *many)
+    arrive(tree, *many)
+    # No text in any encoding, as after an upgrade that went wrong.
+    bad = sa.text("UPDATE instances SET hostname = CAST(x'ff41' AS TEXT) WHERE uuid = '%s'" % ONE)
+    write(tree[where], bad)
+    write(tree['top'], sa.update(INSTANCES).where(INSTANCES.c.uuid == TWO).values(memory_mb=1))
+    next_round(tree['leaf'])
+    deploy.wait_until(lambda: equal(tree['leaf'], tree['top'], TWO), 20, 'it is repaired')
+    assert '1 of 5 instances cannot be compared with the cells above: %s' % ONE in caplog.text
+    assert tree['leaf'].stats.get('instances_unreadable') >= 1
+
+
+def test_a_sync_order_ends_though_an_instance_cannot_be_read(tree):
+    create(tree['leaf'], ONE, TWO)
+    arrive(tree, ONE, TWO)
+    write(tree['leaf'], sa.text("UPDATE instances SET hostname = CAST(x'ff41' AS TEXT)"))
+    tree.api('top').sync_instances(context.RequestContext('u1', 'p1', is_admin=True))
+    deploy.wait_until(
+        lambda: (
+            [one['state'] for one in sync_requests.sync_request_get_all(tree['leaf'].database)]
+            == [sync_requests.DONE]
+        ),
+        20,
+        'the order has an end',
+    )

@@ -247,6 +247,33 @@ def test_a_purge_deletes_done_changes_that_are_old_some_at_a_time(database):
     assert set(states(database, models.Outbox)) == {'sent'}
 
 
+def test_what_was_put_aside_is_purged_when_nobody_has_looked_for_long(database):
+    dead = [(name, 'x', 'above!top', 'text', 'delivered often') for name in ('old', 'young')]
+    run(database, statements.dead_add, dead)
+    which = sa.update(models.DeadMessage).where(models.DeadMessage.uuid == 'old')
+    with database.write() as connection:
+        connection.execute(which.values(parked_at=time.time() - 100))
+    assert run(database, statements.purge, 50, 10) == 0
+    assert run(database, statements.purge, 9, 10) == 1
+    assert [row['uuid'] for row in rows(database, models.DeadMessage)] == ['young']
+
+
+def test_orders_to_sync_are_purged_when_they_have_ended_long_ago(database):
+    with database.write() as connection:
+        for name in ('open', 'ended', 'long'):
+            sync_requests.sync_request_create(connection, name, None, None, False, 'top', 'r')
+        sync_requests.sync_request_end(connection, 'ended')
+        sync_requests.sync_request_end(connection, 'long')
+        connection.execute(
+            sa.update(models.SyncRequest)
+            .where(models.SyncRequest.uuid != 'ended')
+            .values(requested_at=0.0, ended_at=time.time() - 100)
+        )
+        assert sync_requests.sync_request_purge(connection, 50, 10) == 1
+    left = {row['uuid'] for row in sync_requests.sync_request_get_all(database)}
+    assert left == {'open', 'ended'}
+
+
 def test_a_change_that_still_comes_again_is_not_forgotten(database):
     accept(database, 'again', 'over')
     set_values(database, models.Inbox, 'again', 'over', state='done', ended_at=time.time() - 100)

@@ -19,6 +19,7 @@ from cells.db import (
 )
 from cells.db import placements as db
 from cells.db.placements import Reasons
+from tests import building
 
 ONE = '11111111-1111-4111-8111-111111111111'
 TWO = '22222222-2222-4222-8222-222222222222'
@@ -281,8 +282,8 @@ def test_a_cancelled_attempt_is_dropped_whatever_has_become_of_it(database, stat
     write(database, placement.cancelled_above, ONE, 3)
     assert states(database) == [db.CANCEL, state]
     with database.read() as connection:
-        assert tombstones.tombstone_find(connection, ONE, 3)
-        assert tombstones.tombstone_find(connection, ONE, 4) is None
+        assert building.tombstone(connection, ONE, 3)
+        assert building.tombstone(connection, ONE, 4) is None
 
 
 def test_s5_an_instance_that_is_buried_is_not_built_any_more(database):
@@ -295,7 +296,7 @@ def test_s5_an_instance_that_is_buried_is_not_built_any_more(database):
     write(database, placement.bury, ONE)
     assert states(database) == [db.CANCEL, db.CANCEL, db.DONE]
     with database.read() as connection:
-        assert tombstones.tombstone_find(connection, ONE, 99)
+        assert building.tombstone(connection, ONE, 99)
 
 
 def test_s5_attempts_at_what_is_deleted_or_given_up_are_known(database):

@@ -8,8 +8,8 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from cells import exceptions, sightings
-from cells.db import changes, engine, inbox, leases, models, neighbours
+from cells import exceptions, paths, sightings
+from cells.db import changes, engine, inbox, leases, models, neighbours, path_aliases
 from cells.db import journal as db_journal
 from tests.functional.test_stores import in_parallel
 
@@ -370,3 +370,14 @@ def test_orders_are_purged_when_they_are_old(database):
         connection.execute(sa.update(models.Inbox).values(ended_at=models.Inbox.ended_at - 100))
         assert db_journal.purge(connection, 60, 100) == 2
     assert db_journal.counts(database) == {}
+
+
+def test_r12_a_name_by_which_a_renamed_cell_is_still_known_is_not_given_away(database):
+    neighbours.cell_create(database, {'name': 'a', 'transport_url': 'rabbit://h/v'}, 'top')
+    neighbours.cell_update(database, 'a', {'name': 'b'}, 'top')
+    with pytest.raises(exceptions.Invalid, match='top!a is still the alias of top!b.*alias-delete'):
+        neighbours.cell_create(database, {'name': 'a', 'transport_url': 'rabbit://h/v'}, 'top')
+    with database.write() as connection:
+        path_aliases.alias_delete(connection, paths.CellPath(('top', 'a')))
+    made = neighbours.cell_create(database, {'name': 'a', 'transport_url': 'rabbit://h/v'}, 'top')
+    assert made['name'] == 'a'

@@ -45,7 +45,7 @@ class Create(base.Command):
             parents=parents,
             many_parents=options.allow_multiple_parents,
         )
-        neighbours.cell_create(database, values)
+        neighbours.cell_create(database, values, options.name)
 
 
 class List(base.Lister):

@@ -4,6 +4,7 @@ import collections
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+import orjson
 import sqlalchemy as sa
 
 from cells import context, exceptions, known_cells, placement, scheduler
@@ -47,10 +48,11 @@ class Builder(Protocol):
 
 
 class Given(NamedTuple):
-    """An attempt and the cell that it is given to."""
+    """An attempt, the cell that it is given to, and why, as JSON text."""
 
     row: Row
     cell: str
+    choice: str
 
 
 class BuildChoice:
@@ -125,7 +127,7 @@ class BuildChoice:
         for row, request, choice in zip(rows, requests, choices, strict=True):
             crowded = {name for name, why in choice.refusals.items() if why.by_load}
             if choice.cell is not None:
-                given.append(Given(row, choice.cell))
+                given.append(Given(row, choice.cell, _kept(choice)))
             elif not crowded:
                 one = asked[row['request_uuid']]
                 self._letters.fail(connection, one, row, _no_cell(request, cells, choice))
@@ -135,7 +137,7 @@ class BuildChoice:
                 # What is on its way there may be counted twice: the cell itself knows.
                 rest = [one for one in cells if one.name in crowded]
                 best = self._scheduler.rank(request, rest, {}).cells[0]
-                given.append(Given(row, best.name))
+                given.append(Given(row, best.name, _kept(choice)))
         self._give(connection, given, asked)
 
     def _give(
@@ -143,9 +145,10 @@ class BuildChoice:
     ) -> None:
         together: collections.defaultdict[tuple[str, str], list[Row]]
         together = collections.defaultdict(list)
-        for row, cell in given:
+        choices = {one.row['id']: one.choice for one in given}
+        for row, cell, _ in given:
             together[row['request_uuid'], cell].append(row)
-        placed: list[tuple[int, str, str | None, float]] = []
+        placed: list[tuple[int, str, str | None, float, str | None]] = []
         written: list[tuple[TargetedMessage, str]] = []
         too_far: list[tuple[Row, Reasons]] = []
         for (request_uuid, cell), rows in together.items():
@@ -159,7 +162,7 @@ class BuildChoice:
                 else:
                     written.append((message, cell))
                     message_uuid, seconds = message.uuid, SEND_SECONDS
-            placed += [(row['id'], cell, message_uuid, seconds) for row in rows]
+            placed += [(row['id'], cell, message_uuid, seconds, choices[row['id']]) for row in rows]
             self._stats.count('builds_placed', len(rows), cell=cell)
         db.attempts_place(connection, placed)
         self._letters.put(connection, written)
@@ -189,6 +192,12 @@ class BuildChoice:
             if reason is not None:
                 reasons = Reasons({'': reason[: placement.LONGEST_REASON]})
                 db.attempts_set(connection, [row['id']], db.REFUSED, reasons=reasons)
+
+
+def _kept(choice: scheduler.Choice) -> str:
+    """Return what is kept of a choice, for :mod:`cells.handlers.explanations`."""
+    found = choice.explanation or scheduler.crowded(choice)
+    return orjson.dumps(found).decode()
 
 
 def _no_cell(request: Request, cells: Sequence[Cell], choice: scheduler.Choice) -> Reasons:

@@ -144,6 +144,7 @@ class Changes:
                 wire.kind_of(message).value,
                 self._post.outward(message),
                 subjects.instance_of(message),
+                subjects.request_of(message),
             )
             for message in told
             for hop in sorted(hops)

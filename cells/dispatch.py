@@ -24,7 +24,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from oslo_versionedobjects import exception as versioned
 
-from cells import context, exceptions, operations, remote_errors, wire
+from cells import context, exceptions, operations, remote_errors, subjects, wire
 from cells.db import engine
 from cells.db import journal as db_journal
 from cells.messages import Message, Response
@@ -197,7 +197,10 @@ class Dispatcher:
 
     def _change_once(self, message: Message) -> Any:
         with self._database.write() as connection:
-            if not db_journal.order_begin(connection, message.uuid, message.method_name):
+            request_id = subjects.request_of(message)
+            if not db_journal.order_begin(
+                connection, message.uuid, message.method_name, request_id
+            ):
                 return _KEPT
             value = self.change(connection, message)
             if not isinstance(value, Later):
@@ -232,7 +235,9 @@ class Dispatcher:
 
     def _reach_out_once(self, message: Message) -> Any:
         with self._database.write() as connection:
-            fresh = db_journal.order_begin(connection, message.uuid, message.method_name)
+            fresh = db_journal.order_begin(
+                connection, message.uuid, message.method_name, subjects.request_of(message)
+            )
         if not fresh:
             return self._kept(message)
         try:

@@ -46,6 +46,7 @@ class Letters:
                 wire.kind_of(message).value,
                 self._outward(message),
                 subjects.instance_of(message),
+                subjects.request_of(message),
             )
             for message, hop in letters
         ]

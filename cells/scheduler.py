@@ -11,6 +11,10 @@ What is given out counts for the next request at once, so that equal cells share
 Nothing is kept from one call to the next (C5).
 """
 
+import dataclasses
+import functools
+import heapq
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -20,6 +24,10 @@ from cells.weights.base import CellWeigher
 
 DRAINED: Final = 'it takes no new instances ([cells] enabled = no)'
 TRIED: Final = 'it was tried before'
+
+#: Cells of each kind that an explanation names.
+MOST_WEIGHED: Final = 5
+MOST_REFUSED: Final = 20
 
 
 class Refusal(NamedTuple):
@@ -32,11 +40,38 @@ class Refusal(NamedTuple):
     by_load: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a cell that may take an instance weighed.
+
+    :ivar parts: what each weigher said, by its name, before it was brought to 0 .. 1.
+    """
+
+    cell: str
+    weight: float
+    parts: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a cell was chosen, as far as people need to know.
+
+    :ivar weighed: the first of those that might have taken it, best first.
+    :ivar refused: of some of the others, the name of the filter and its reason.
+    :ivar numbers: how many there were of both.
+    """
+
+    weighed: tuple[Weighed, ...]
+    refused: Mapping[str, tuple[str, str]]
+    numbers: tuple[int, int]
+
+
 class Choice(NamedTuple):
     """The cell for an instance; None when there is none, and then why each may not take it."""
 
     cell: str | None
     refusals: Mapping[str, Refusal]
+    explanation: Explanation | None = None
 
 
 class Ranking(NamedTuple):
@@ -44,6 +79,12 @@ class Ranking(NamedTuple):
 
     cells: tuple[Cell, ...]
     refusals: Mapping[str, Refusal]
+
+
+def crowded(choice: Choice) -> Explanation:
+    """Return why each cell was full when an instance was given to one all the same."""
+    refused = {name: ('', why.reason) for name, why in choice.refusals.items()}
+    return Explanation((), dict(itertools.islice(refused.items(), MOST_REFUSED)), (0, len(refused)))
 
 
 class CellsScheduler:
@@ -89,7 +130,7 @@ class CellsScheduler:
             if best is None:
                 choices.append(Choice(None, dict(contest.refusals)))
             else:
-                choices.append(Choice(best.name, {}))
+                choices.append(Choice(best.name, {}, contest.explain(best.name)))
                 now[best.name] = now.get(best.name, NO_LOAD).plus(request)
                 contest.note(best.name)
                 given.append(best.name)
@@ -119,6 +160,7 @@ class _Contest:
         self._loads = loads
         self.refusals: dict[str, Refusal] = {}
         self._out: dict[str, Cell] = {}
+        self._refused_by: dict[str, str] = {}
         self._cells: list[Cell] = []
         for cell in cells:
             refusal = self._refusal(cell)
@@ -132,13 +174,34 @@ class _Contest:
         """Return the cell that comes first; None when no one may take the instance."""
         if not self._cells:
             return None
+        totals = self._last = self._totals(self._sums())
         if len(self._cells) == 1:
             return self._cells[0]
-        totals = self._totals(self._sums())
         most = max(totals)
         if totals.count(most) == 1:
             return self._cells[totals.index(most)]
         return self.order()[0]
+
+    def explain(self, chosen: str) -> Explanation:
+        """Return why :meth:`best` returned what it did last.
+
+        :param chosen: the name of that cell, which comes first whatever else is equal.
+        """
+        names = [cell.name for cell in self._cells]
+        indexes = [self._places[chosen]]
+        if len(names) > 1:
+            best = heapq.nlargest(MOST_WEIGHED, range(len(names)), key=self._last.__getitem__)
+            indexes += [index for index in best if index != indexes[0]]
+        weighed = []
+        for index in indexes[:MOST_WEIGHED]:
+            cell, load = self._cells[index], self._load(self._cells[index])
+            parts = {_name_of(one): one.weight(self._request, cell, load) for one in self._weighers}
+            weighed.append(Weighed(cell.name, self._last[index], parts))
+        refused = {
+            name: (self._refused_by.get(name, ''), self.refusals[name].reason)
+            for name in itertools.islice(self.refusals, MOST_REFUSED)
+        }
+        return Explanation(tuple(weighed), refused, (len(names), len(self.refusals)))
 
     def order(self) -> tuple[Cell, ...]:
         """Return all that may take the instance, best first."""
@@ -189,6 +252,7 @@ class _Contest:
         for one in filters:
             reason = one.refusal(self._request, cell, load)
             if reason is not None:
+                self._refused_by[cell.name] = _name_of(one)
                 return reason
         return None
 
@@ -227,6 +291,16 @@ class _Contest:
 
     def _totals(self, sums: Sequence[float]) -> list[float]:
         return [one + offset for one, offset in zip(sums, self._offsets, strict=True)]
+
+
+@functools.lru_cache(maxsize=64)
+def _named(cls: type) -> str:
+    return cls.__module__.rpartition('.')[2]
+
+
+def _name_of(plugin: CellFilter | CellWeigher) -> str:
+    """Return what people know a plugin by: one has a file, and that its name."""
+    return _named(type(plugin))
 
 
 def _added(sums: list[float], numbers: Sequence[float], multiplier: float) -> list[float]:

@@ -14,6 +14,8 @@ from cells import exceptions, messages, times
 from cells.operations import Direction
 
 LONGEST_UUID: Final = 36
+#: A longer one is not kept.
+LONGEST_REQUEST: Final = 64
 
 #: Before all times.
 FIRST: Final = ''
@@ -26,10 +28,12 @@ class Subject(NamedTuple):
 
     :ivar instance_uuid: None when it is about no instance, or about several.
     :ivar ordering: a text; the smaller one goes first.
+    :ivar request_id: under which it was ordered.
     """
 
     instance_uuid: str | None = None
     ordering: str | None = None
+    request_id: str | None = None
 
 
 def subject_of(message: messages.Message, now: float) -> Subject:
@@ -37,12 +41,19 @@ def subject_of(message: messages.Message, now: float) -> Subject:
 
     :param now: seconds since the epoch, for one that does not say when it was ordered.
     """
-    uuid = instance_of(message)
+    uuid, request_id = instance_of(message), request_of(message)
     if uuid is None:
-        return Subject()
+        return Subject(request_id=request_id)
     if message.direction is Direction.UP:
-        return Subject(uuid, FIRST)
-    return Subject(uuid, moment(message.ctxt.get('timestamp'), now))
+        return Subject(uuid, FIRST, request_id)
+    return Subject(uuid, moment(message.ctxt.get('timestamp'), now), request_id)
+
+
+def request_of(message: messages.Message) -> str | None:
+    """Return the id of the request that a message is of, None for one that is no id."""
+    value = message.ctxt.get('request_id')
+    usable = isinstance(value, str) and 0 < len(value) <= LONGEST_REQUEST and value.isprintable()
+    return value if usable else None
 
 
 def instance_of(message: messages.Message) -> str | None:

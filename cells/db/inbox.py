@@ -54,12 +54,13 @@ _CLAIMED_COLUMNS: Final = (
 def inbox_accept(connection: sa.Connection, rows: Iterable[Sequence[str | None]]) -> None:
     """Take changes in.
 
-    :param rows: tuples of uuid, operation and envelope, and behind them, for what is about one
-        instance, its uuid and the text that gives its place in the order.
+    :param rows: tuples of uuid, operation and envelope, and behind them, as far as there are
+        any, the uuid of the instance that it is about, the text that gives its place in the
+        order, and the id of the request.
     """
     values = []
     for uuid, operation, envelope, *subject in rows:
-        instance_uuid, ordering = subject or (None, None)
+        instance_uuid, ordering, request_id = (*subject, None, None, None)[:3]
         values.append(
             {
                 'uuid': uuid,
@@ -71,6 +72,7 @@ def inbox_accept(connection: sa.Connection, rows: Iterable[Sequence[str | None]]
                 'received_at': engine.now(),
                 'instance_uuid': instance_uuid,
                 'ordering': ordering,
+                'request_id': request_id,
             }
         )
     statements.insert_new(connection, models.Inbox, values)

@@ -29,7 +29,9 @@ _DEAD = models.DeadMessage.__table__.c
 _AHEAD = models.Outbox.__table__.alias('ahead').c
 
 
-def order_begin(connection: sa.Connection, uuid: str, operation: str) -> bool:
+def order_begin(
+    connection: sa.Connection, uuid: str, operation: str, request_id: str | None = None
+) -> bool:
     """Note that an order with an answer is begun; False when a copy of it came before."""
     return bool(
         statements.insert_new(
@@ -45,6 +47,7 @@ def order_begin(connection: sa.Connection, uuid: str, operation: str) -> bool:
                     'claimed_until': 0.0,
                     'received_at': engine.now(),
                     'ended_at': engine.now(),
+                    'request_id': request_id,
                 }
             ],
         )
@@ -128,12 +131,14 @@ def purge(connection: sa.Connection, older_than: float, limit: int) -> int:
 def outbox_add(connection: sa.Connection, rows: Iterable[Sequence[str | None]]) -> None:
     """Note changes for neighbours.
 
-    :param rows: tuples of uuid, neighbour, kind and envelope, and behind them, for what is about
-        one instance, its uuid: what is about it is sent in the order in which it is noted.
+    :param rows: tuples of uuid, neighbour, kind and envelope, and behind them, as far as there
+        are any, the uuid of the instance that it is about, of which things are sent in the order
+        in which they are noted, and the id of the request.
     """
     group: list[dict[str, Any]] = []
     size = 0
     for uuid, neighbour, kind, envelope, *subject in rows:
+        instance_uuid, request_id = (*subject, None, None)[:2]
         length = len(envelope or '')
         size += length
         if group and size > STATEMENT_CHARACTERS:
@@ -149,7 +154,8 @@ def outbox_add(connection: sa.Connection, rows: Iterable[Sequence[str | None]]) 
                 'attempts': 0,
                 'claimed_until': 0.0,
                 'created_at': engine.now(),
-                'instance_uuid': subject[0] if subject else None,
+                'instance_uuid': instance_uuid,
+                'request_id': request_id,
             }
         )
     statements.insert_new(connection, models.Outbox, group)

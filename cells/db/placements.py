@@ -228,16 +228,20 @@ _PLACE: Final = (
         state=PLACED,
         next_cell=sa.bindparam('cell'),
         message_uuid=sa.bindparam('message'),
+        choice=sa.bindparam('choice'),
         expires=engine.now() + sa.bindparam('seconds', type_=sa.Double()),
     )
 )
 
 
 def attempts_place(
-    connection: sa.Connection, rows: Sequence[tuple[int, str, str | None, float]]
+    connection: sa.Connection, rows: Sequence[tuple[int, str, str | None, float, str | None]]
 ) -> None:
-    """Note which cells attempts were given to: tuples of id, cell, uuid of the message, seconds."""
-    names = ('row_id', 'cell', 'message', 'seconds')
+    """Note which cells attempts were given to.
+
+    :param rows: tuples of id, cell, uuid of the message, seconds, and why, as JSON text.
+    """
+    names = ('row_id', 'cell', 'message', 'seconds', 'choice')
     if rows:
         connection.execute(_PLACE, [dict(zip(names, row, strict=True)) for row in rows])
 

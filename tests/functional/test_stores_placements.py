@@ -58,7 +58,7 @@ def states(database):
 
 def place(database, cell='a', message='message-1', seconds=-1.0, **values):
     (one,) = [found for found in rows(database) if found['state'] == db.WAITING]
-    write(database, db.attempts_place, [(one['id'], cell, message, seconds)])
+    write(database, db.attempts_place, [(one['id'], cell, message, seconds, None)])
     return one['id']
 
 
@@ -70,7 +70,7 @@ def test_an_attempt_waits_until_it_is_placed(database):
     assert db.states_due(database) == {db.WAITING}
     with database.write() as connection:
         (found,) = db.attempts_due(connection, [db.WAITING], 10)
-        db.attempts_place(connection, [(found['id'], 'a', 'message-1', 3600.0)])
+        db.attempts_place(connection, [(found['id'], 'a', 'message-1', 3600.0, None)])
         now = db.time(connection)
     assert db.states_due(database) == set()
     kept = row(database)
@@ -185,7 +185,7 @@ def test_workers_give_out_one_after_the_other(database):
             entered.set()
             assert go_on.wait(10)
             (found,) = db.attempts_due(connection, [db.WAITING], 9)
-            db.attempts_place(connection, [(found['id'], 'a', 'm', 60.0)])
+            db.attempts_place(connection, [(found['id'], 'a', 'm', 60.0, None)])
 
     def second():
         assert entered.wait(10)

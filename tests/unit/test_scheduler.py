@@ -173,7 +173,7 @@ def test_what_is_out_only_for_what_is_on_its_way_may_be_in_later():
 
 
 def test_no_cells_at_all():
-    assert make().choose([request()], [], {}) == [(None, {})]
+    assert make().choose([request()], [], {}) == [(None, {}, None)]
 
 
 def test_the_first_filter_that_refuses_gives_the_reason():
@@ -279,7 +279,7 @@ def test_c4_c5_many_at_a_time_are_chosen_as_one_after_the_other(cells, requests,
         one_by_one.append((best, ranking.refusals if best is None else {}))
         if best is not None:
             now[best] = now.get(best, NO_LOAD).plus(asked)
-    assert made.choose(requests, cells, loads) == one_by_one
+    assert [one[:2] for one in made.choose(requests, cells, loads)] == one_by_one
 
 
 @given(CELLS, REQUESTS, LOADS)
@@ -358,3 +358,28 @@ def test_filters_and_weighers_of_others_work_like_our_own():
     found = made.choose([request()] * 4, [Cell('a'), Cell('c'), Cell('b')], {})
     assert [choice.cell for choice in found] == ['c', 'b', 'a', None]
     assert found[-1].refusals['a'] == Refusal('busy', by_load=True)
+
+
+def test_what_a_cell_was_chosen_by_is_told_for_the_best_and_for_those_that_were_refused():
+    cells = [cell('a', 20_000), cell('b', 30_000), cell('c', 0), cell('d', 25_000)]
+    (choice,) = make().choose([request()], cells, {})
+    found = choice.explanation
+    assert choice.cell == found.weighed[0].cell == 'b'
+    assert [one.cell for one in found.weighed] == ['b', 'd', 'a']
+    assert [one.weight for one in found.weighed] == sorted(
+        (one.weight for one in found.weighed), reverse=True
+    )
+    assert set(found.weighed[0].parts) == {'mute_child', 'ram_by_instance_type', 'weight_offset'}
+    assert found.refused.keys() == {'c'}
+    assert found.refused['c'][0] == 'capacity'
+    assert 'no room' in found.refused['c'][1]
+    assert found.numbers == (3, 1)
+
+
+def test_what_is_told_of_a_choice_among_many_cells_is_bounded():
+    cells = [cell('c%d' % number, number % 2 * 100_000) for number in range(200)]
+    (choice,) = make().choose([request()], cells, {})
+    assert len(choice.explanation.weighed) == scheduler.MOST_WEIGHED
+    assert choice.explanation.weighed[0].cell == choice.cell
+    assert len(choice.explanation.refused) == scheduler.MOST_REFUSED
+    assert choice.explanation.numbers == (100, 100)

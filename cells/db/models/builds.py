@@ -40,6 +40,8 @@ class Placement(base.Base):
     state: orm.Mapped[str] = orm.mapped_column(base.Key(16))
     #: JSON: cell -> reason.
     reasons: orm.Mapped[str | None] = orm.mapped_column(base.LongText)
+    #: JSON: what the cell was chosen by, see :class:`cells.scheduler.Choice`.
+    choice: orm.Mapped[str | None] = orm.mapped_column(base.LongText)
     memory_mb: orm.Mapped[int] = orm.mapped_column(sa.Integer())
     disk_gb: orm.Mapped[int] = orm.mapped_column(sa.Integer())
     vcpus: orm.Mapped[int] = orm.mapped_column(sa.Integer())

@@ -35,6 +35,8 @@ class Inbox(base.Base):
     ordering: orm.Mapped[str | None] = orm.mapped_column(base.Key(32))
     #: When it was refused first, by a lock or a state that an earlier change may still end.
     refused_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double())
+    #: Under which it was ordered, for people who look for it.
+    request_id: orm.Mapped[str | None] = orm.mapped_column(base.Key(64))
 
 
 class DeadMessage(base.Base):
@@ -74,3 +76,4 @@ class Outbox(base.Base):
     sent_at: orm.Mapped[float | None] = orm.mapped_column(sa.Double())
     #: What it is about; of one instance, one change is on its way at a time.
     instance_uuid: orm.Mapped[str | None] = orm.mapped_column(base.Key(36))
+    request_id: orm.Mapped[str | None] = orm.mapped_column(base.Key(64))

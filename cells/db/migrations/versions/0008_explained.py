@@ -1,7 +1,7 @@
 """Of which request a change is, and why a build was given to its cell.
 
 Revision ID: 0008
-Revises: 0006
+Revises: 0007
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import mysql
 from cells.db import models
 
 revision = '0008'
-down_revision = '0006'
+down_revision = '0007'
 
 LONG_TEXT = sa.Text().with_variant(mysql.LONGTEXT(), 'mysql', 'mariadb')
 

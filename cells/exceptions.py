@@ -65,6 +65,13 @@ class JournalUnavailable(CellsError):
     code = 503
 
 
+class OrderDropped(CellsError):
+    """Raised in the place of an order that an operator has taken out of the journal."""
+
+    msg_fmt = 'An operator has dropped it'
+    code = 503
+
+
 class NoAnswer(CellsError):
     """Raised in an agent when its cell does not take what it tells."""
 

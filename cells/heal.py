@@ -33,7 +33,7 @@ from cells.stats import Stats
 LOG = logging.getLogger(__name__)
 
 #: The walk over all instances, and what those of orders are called.
-ROUND: Final = 'instances'
+ROUND: Final = walks.ROUND
 ORDER: Final = 'order-'
 
 CLAIM_SECONDS: Final = 120.0

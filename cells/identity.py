@@ -23,7 +23,7 @@ def check_alone(transport: Any, topic: str, cell_id: str, name: str) -> None:
     client = rpc.get_client(
         transport,
         topic,
-        version=versions.OPS_VERSION,
+        version=versions.OPS_SINCE['whoami'],
         namespace=versions.OPS_NAMESPACE,
         timeout=ANSWER_SECONDS,
         retry=0,

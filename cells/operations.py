@@ -91,6 +91,15 @@ class Operation:
 _T = frozenset({Kind.TARGETED})
 _B = frozenset({Kind.BROADCAST})
 
+#: What operators ask of this cell and all below it.
+ASKED: Final = (
+    'x_drift',
+    'x_instance_places',
+    'x_placements',
+    'x_request',
+    'x_sync_progress',
+)
+
 #: Says which changes a neighbour has safely in its journal.
 RECEIPT: Final = 'x_receipt'
 #: Asks a cell who it is and what time it has there.
@@ -196,6 +205,14 @@ _ROWS = (
     Operation('x_action_failed', _B, Direction.UP, changes=True, at_top=True, extension=True),
     Operation('x_build_answer', _T, Direction.UP, changes=True, extension=True),
     Operation('x_build_cancel', _T, Direction.DOWN, changes=True, extension=True),
+    # What operators ask; see :mod:`cells.handlers.operators`.
+    *(
+        Operation(
+            name, _B, Direction.DOWN, replies=True, runs_at_source=True, extension=True, raw=True
+        )
+        for name in ASKED
+    ),
+    Operation('x_instance_contents', _T, Direction.DOWN, replies=True, extension=True, raw=True),
     Operation(RECEIPT, _T, None, notice=True, next_door=True, extension=True),
     Operation(PING, _T, None, replies=True, extension=True),
 )

@@ -48,6 +48,18 @@ RECEIPT_SIZE: Final = 50
 ENVELOPE_BYTES: Final = 64 * 1024
 
 
+def outward(
+    message: Message, cell_id: str, budget_ms: int | None = None, server: str | None = None
+) -> str:
+    """Return the envelope of a message that a cell sends to the next one.
+
+    :param cell_id: of the cell that sends it.
+    :param budget_ms: within how many milliseconds an answer is wanted, by the worker ``server``.
+    """
+    extension = Extension(versions.EXTENSION_VERSION, time.time(), budget_ms, server, cell_id)
+    return wire.encode(messages.with_extension(message, extension))
+
+
 class Post:
     """Sends for one worker.
 
@@ -83,10 +95,7 @@ class Post:
         :param budget_ms: within how many milliseconds an answer is wanted.
         """
         server = None if budget_ms is None else self._server
-        extension = Extension(
-            versions.EXTENSION_VERSION, time.time(), budget_ms, server, self._state.cell_id
-        )
-        return wire.encode(messages.with_extension(message, extension))
+        return outward(message, self._state.cell_id, budget_ms, server)
 
     def question(
         self, message: Message, hop: str, budget: float, on_failure: Callable[[Failure], object]

@@ -90,11 +90,11 @@ class OpsAPI(base.Client):
 
     def status(self, ctxt: Any) -> dict[str, Any]:
         """Return name, neighbours with their links, journal and counters of the serving worker."""
-        return self._call(ctxt, versions.OPS_VERSION, 'status')
+        return self._ask(ctxt, 'status')
 
     def whoami(self, ctxt: Any) -> dict[str, Any]:
         """Return id and name of the own cell."""
-        return self._call(ctxt, versions.OPS_VERSION, 'whoami')
+        return self._ask(ctxt, 'whoami')
 
     def ping(self, ctxt: Any, cell_name: str | None = None) -> dict[str, Any]:
         """Ask a cell who it is, over all cells on the way.
@@ -104,7 +104,7 @@ class OpsAPI(base.Client):
         :returns: cell, id, seconds (of the round trip), time (its clock), protocol.
         :raises CellTimeout: it did not answer within 5 seconds.
         """
-        return self._call(ctxt, versions.OPS_VERSION, 'ping', cell_name=cell_name)
+        return self._ask(ctxt, 'ping', cell_name=cell_name)
 
     def hello(self, ctxt: Any, cell_name: str) -> dict[str, Any]:
         """Ask a neighbour of the own cell whether it knows this cell.
@@ -112,7 +112,7 @@ class OpsAPI(base.Client):
         :returns: cell, known, as ('parent' or 'child'), id, reason when it is not known.
         :raises CellNotFound: there is no such neighbour.
         """
-        return self._call(ctxt, versions.OPS_VERSION, 'hello', cell_name=cell_name)
+        return self._ask(ctxt, 'hello', cell_name=cell_name)
 
     def query(
         self, ctxt: Any, operation: str, args: Mapping[str, Any] | None = None
@@ -123,10 +123,23 @@ class OpsAPI(base.Client):
         :param args: its arguments.
         :returns: ``{'answers': [{'cell', 'value'}], 'missing': [{'cell', 'reason'}]}``.
         """
-        return self._call(
-            ctxt, versions.OPS_VERSION, 'query', operation=operation, args=dict(args or {})
-        )
+        return self._ask(ctxt, 'query', operation=operation, args=dict(args or {}))
+
+    def differences(self, ctxt: Any, cell_name: str, after: str | None = None) -> dict[str, Any]:
+        """Compare a page of the instances of a cell with the records here, at the top.
+
+        :param cell_name: the path to the cell.
+        :param after: ``until`` of the page before.
+        :returns: uuids by ``differ``, ``missing`` (here), ``gone`` (deleted here), ``refused``
+            (of another cell) and ``extra`` (not there); how many were ``compared``, and how
+            many are ``unsettled``: something of them is on its way; ``until``, None at the end.
+        :raises Invalid: the own cell is not the top.
+        """
+        return self._ask(ctxt, 'differences', cell_name=cell_name, after=after)
 
     def sync_status(self, ctxt: Any) -> list[dict[str, Any]]:
         """Return the orders to sync that reached the own cell, newest first."""
-        return self._call(ctxt, versions.OPS_VERSION, 'sync_status')
+        return self._ask(ctxt, 'sync_status')
+
+    def _ask(self, ctxt: Any, method: str, **kwargs: Any) -> Any:
+        return self._call(ctxt, versions.OPS_SINCE[method], method, **kwargs)

@@ -169,7 +169,7 @@ class CellStateManager:
         self._listeners: list[Callable[[Topology], None]] = []
         self._watchers: list[Callable[[Mapping[str, int]], None]] = []
         self._versions: Mapping[str, int] = {}
-        #: The id of this cell, known from :meth:`start` on.
+        #: The id of this cell, known from :meth:`load` on.
         self.cell_id = ''
         self.topology = Topology(paths.check_name(place.name), is_top=place.is_top)
         #: Where cells are that were renamed or moved.
@@ -183,8 +183,8 @@ class CellStateManager:
         """Have a function called with the counters of :mod:`cells.db.changes`, often."""
         self._watchers.append(watcher)
 
-    def start(self) -> None:
-        """Read the neighbours and keep reading.
+    def load(self) -> None:
+        """Read the neighbours and what is known of them, once.
 
         :raises ValueError: the source describes no tree.
         """
@@ -193,6 +193,13 @@ class CellStateManager:
         self._load()
         self._read_aliases()
         self.sightings.exchange(self._versions)
+
+    def start(self) -> None:
+        """Read the neighbours and keep reading.
+
+        :raises ValueError: the source describes no tree.
+        """
+        self.load()
         self._thread = threading.Thread(target=self._run, name='state', daemon=True)
         self._thread.start()
 

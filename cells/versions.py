@@ -67,7 +67,16 @@ BASE_VERSION: Final = '1.1'
 
 #: The namespace for operators beside the contract, see ``rpcapi.OpsAPI``.
 OPS_NAMESPACE: Final = 'cells.ops'
-OPS_VERSION: Final = '1.0'
+#: version -> what it brought
+OPS_HISTORY: Final[dict[str, str]] = {
+    '1.0': 'status, whoami, ping, hello, query, sync_status',
+    '1.1': 'differences',
+}
+OPS_VERSION: Final = list(OPS_HISTORY)[-1]
+#: method -> the version that brought it
+OPS_SINCE: Final[dict[str, str]] = {
+    method: version for version, brought in OPS_HISTORY.items() for method in brought.split(', ')
+}
 
 #: The namespace for records of instances beside the contract, see ``rpcapi.InstancesAPI``.
 INSTANCES_NAMESPACE: Final = 'cells.instances'

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from cells.db import engine, models
 
 _STONES: Final = models.Tombstone.__table__.c
+_ATTEMPTS: Final = models.Placement.__table__.c
 _RECORDS: Final = models.Instance.__table__.c
 
 
@@ -33,6 +34,13 @@ def buried(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> dict
             if reason is not None:
                 found[row['id']] = reason
     return found
+
+
+def attempts_at(connection: sa.Connection, instance_uuid: str) -> list[dict[str, Any]]:
+    """Return all attempts at an instance that are kept, oldest first, values by column."""
+    query = sa.select(*_ATTEMPTS).where(_ATTEMPTS.instance_uuid == instance_uuid)
+    found = connection.execute(query.order_by(_ATTEMPTS.attempt)).mappings()
+    return [dict(row) for row in found]
 
 
 def is_cancelled_above(connection: sa.Connection, row: Mapping[str, Any]) -> bool:

@@ -84,6 +84,19 @@ def unsettled(
     return frozenset(found | set(connection.execute(changed).scalars()))
 
 
+def marked_between(
+    connection: sa.Connection, after: str | None, until: str | None, limit: int
+) -> frozenset[str]:
+    """Return those in a range of uuids of which something is on its way up."""
+    query = sa.select(_DIRTY.instance_uuid).where(_DIRTY.part == dirty.INSTANCE)
+    if after is not None:
+        query = query.where(_DIRTY.instance_uuid > after)
+    if until is not None:
+        query = query.where(_DIRTY.instance_uuid <= until)
+    found = connection.execute(query.order_by(_DIRTY.instance_uuid).limit(limit))
+    return frozenset(found.scalars())
+
+
 def waiting(database: engine.Database) -> int:
     """Return how many marks are on instances."""
     query = sa.select(sa.func.count()).select_from(_DIRTY.part.table)

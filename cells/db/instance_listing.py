@@ -2,12 +2,12 @@
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells import paths
+from cells import exceptions, paths
 from cells.db import instance_fields, instances, models, statements
 from cells.objects import instance as instance_objects
 
@@ -27,12 +27,14 @@ class Filters:
     :ivar cell_name: the path of a cell; those below it as well.
     :ivar name: a part of the name that is shown, in capitals or not.
     :ivar read_deleted: ``no``, ``yes`` or ``only``.
+    :ivar inconsistent: only records that do not fit their cell.
     """
 
     values: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     cell_name: str | None = None
     name: str | None = None
     read_deleted: str = 'no'
+    inconsistent: bool = False
 
 
 def instance_get_page(
@@ -44,25 +46,44 @@ def instance_get_page(
     :param marker: the uuid of the last one of the page before.
     :raises InstanceNotFound: there is no such marker, not even a deleted one.
     """
-    created = sa.func.coalesce(_COLUMNS.created_at, _OLDEST)
-    conditions = _conditions(filters)
-    if marker is not None:
-        last = instances.instance_get(connection, marker, 'yes')
-        moment = last.created_at.replace(tzinfo=None) if last.created_at else _OLDEST
-        conditions.append(
-            sa.or_(created < moment, sa.and_(created == moment, _COLUMNS.id < last.id))
-        )
-    query = (
-        sa.select(*(_COLUMNS[name] for name in instances.OBJECT_COLUMNS))
-        .where(*conditions)
-        .order_by(created.desc(), _COLUMNS.id.desc())
-        .limit(limit)
-    )
-    rows = [dict(row) for row in connection.execute(query).mappings()]
+    rows = row_get_page(connection, instances.OBJECT_COLUMNS, filters, limit, marker)
     uuids = [row['uuid'] for row in rows]
     fields = instance_fields.get(connection, uuids)
     metadata = _metadata(connection, uuids)
     return [instances.of_row(row, metadata[row['uuid']], fields[row['uuid']]) for row in rows]
+
+
+def row_get_page(
+    connection: sa.Connection,
+    names: Collection[str],
+    filters: Filters,
+    limit: int,
+    marker: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return some columns of instances that all filters fit, newest first.
+
+    :param names: of the columns.
+    :param limit: and ``marker``: see :func:`instance_get_page`.
+    :raises InstanceNotFound: there is no such marker, not even a deleted one.
+    """
+    created = sa.func.coalesce(_COLUMNS.created_at, _OLDEST)
+    conditions = _conditions(filters)
+    if marker is not None:
+        wanted = sa.select(_COLUMNS.id, created).where(_COLUMNS.uuid == marker)
+        last = connection.execute(wanted).first()
+        if last is None:
+            raise exceptions.InstanceNotFound(instance_id=marker)
+        moment = last[1]
+        conditions.append(
+            sa.or_(created < moment, sa.and_(created == moment, _COLUMNS.id < last.id))
+        )
+    query = (
+        sa.select(*(_COLUMNS[name] for name in names))
+        .where(*conditions)
+        .order_by(created.desc(), _COLUMNS.id.desc())
+        .limit(limit)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def usage_get(connection: sa.Connection, project_id: str) -> dict[str, int]:
@@ -102,6 +123,8 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         )
     if filters.name is not None:
         conditions.append(_COLUMNS.display_name.icontains(filters.name, autoescape=True))
+    if filters.inconsistent:
+        conditions.append(_COLUMNS.inconsistent.is_not(None))
     return conditions
 
 

@@ -51,6 +51,13 @@ def sync_request_open(database: engine.Database, limit: int) -> list[dict[str, A
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def sync_request_find(connection: sa.Connection, request_id: str) -> dict[str, Any] | None:
+    """Return the newest order of a request, values by column, or None."""
+    query = sa.select(*_COLUMNS).where(_COLUMNS.request_id == request_id)
+    found = connection.execute(query.order_by(_COLUMNS.requested_at.desc())).mappings().first()
+    return None if found is None else dict(found)
+
+
 def sync_request_progress(
     connection: sa.Connection, uuid: str, position: str | None, looked_at: int, repaired: int
 ) -> None:

@@ -16,6 +16,8 @@ from cells.db import engine, models, statements
 
 _COLUMNS: Final = models.HealPosition.__table__.c
 
+#: The walk of the healing over all instances.
+ROUND: Final = 'instances'
 #: In ``claimed_by`` of a walk: no page is left to take.
 AT_END: Final = 'at end'
 #: Between the name of a walk and the place where a page of it begins.

@@ -12,9 +12,10 @@ from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync_requests
 from cells.drivers import base as drivers_base
 from cells.endpoints import base
+from cells.handlers import compare
 from cells.heal import Healing
 from cells.messaging import MessageRunner
-from cells.operations import OPERATIONS, Kind
+from cells.operations import OPERATIONS, Kind, Operation
 from cells.reports import Reports
 from cells.state import CellStateManager, Topology
 from cells.stats import Stats
@@ -193,12 +194,8 @@ class OpsManager:
         :raises Invalid: the operation is not a listing.
         """
         row = OPERATIONS.get(operation) if isinstance(operation, str) else None
-        if row is None or not row.replies or Kind.BROADCAST not in row.kinds:
-            listings = (
-                name
-                for name, one in OPERATIONS.items()
-                if one.replies and Kind.BROADCAST in one.kinds
-            )
+        if row is None or not _is_listing(row):
+            listings = (name for name, one in OPERATIONS.items() if _is_listing(one))
             raise exceptions.Invalid(
                 reason='%.60r is not a listing; there are %s' % (operation, ', '.join(listings))
             )
@@ -217,6 +214,46 @@ class OpsManager:
         }
 
     @rpc.served
+    def differences(
+        self, ctxt: context.RequestContext, cell_name: object, after: object = None
+    ) -> dict[str, Any]:
+        """Compare a page of the instances of a cell with the records here; change nothing.
+
+        :raises Invalid: this cell is not the top of the tree.
+        :raises CellTimeout: the cell did not answer.
+        """
+        topology = self._state.topology
+        if not topology.is_top:
+            raise exceptions.Invalid(
+                reason='cell %s is not the top of the tree, where the records are'
+                % topology.own_name
+            )
+        route = self._state.resolve(base.cell_path(cell_name))
+        response = self._runner.call(ctxt, 'x_instance_contents', route, {'after': after})
+        if response.failure is not None:
+            raise remote_errors.exception_of(response.failure)
+        told = arguments.mapping('the answer of %s' % route, response.value)
+        given = dict(_digest(item) for item in arguments.sequence('items', told.get('items')))
+        unsettled = list(map(str, arguments.sequence('unsettled', told.get('unsettled'))))
+        place = None if after is None else str(after)
+        with self._database.read() as connection:
+            found, _ = compare.differences(connection, self._state.aliases, route, given)
+            found[compare.EXTRA] = compare.extra(
+                connection,
+                self._state.aliases,
+                route,
+                place,
+                told.get('until'),
+                [*given, *unsettled],
+            )
+        return {
+            **found,
+            'compared': len(given),
+            'unsettled': len(unsettled),
+            'until': told.get('until'),
+        }
+
+    @rpc.served
     def sync_status(self, ctxt: context.RequestContext) -> list[dict[str, Any]]:
         """Return the orders to sync that reached this cell, newest first."""
         try:
@@ -226,6 +263,16 @@ class OpsManager:
                 raise
             raise exceptions.DatabaseUnavailable(cell_name=self._state.topology.own_name) from None
         return [rows.plain(row) for row in found]
+
+
+def _is_listing(row: Operation) -> bool:
+    return row.replies and not row.changes and Kind.BROADCAST in row.kinds
+
+
+def _digest(item: object) -> tuple[str, tuple[str, frozenset[str]]]:
+    """Return what a cell said of an instance: uuid, digest and the fields that it lacks."""
+    uuid, digest, absent = arguments.sequence('an item', item)
+    return str(uuid), (str(digest), frozenset(map(str, absent)))
 
 
 def _opposite(is_parent: bool) -> str:

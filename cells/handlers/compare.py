@@ -4,7 +4,7 @@ Nothing is repaired here: the cell is told what differs, and tells it again. Tha
 not have an instance is noted, and deletes nothing (S4).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -63,74 +63,84 @@ class CompareHandlers:
         """
         route = message.routing_path.backwards()
         given = _items(items)
-        found = self._compared(connection, route, given)
+        aliases = self._state.aliases
+        found, mended = differences(connection, aliases, route, given)
+        if mended:
+            healing.consistent(connection, mended)
         if whole is True:
-            found[EXTRA] = self._extra(
-                connection, route, _place('after', after), _place('until', until), list(given)
-            )
+            places = _place('after', after), _place('until', until)
+            found[EXTRA] = extra(connection, aliases, route, *places, list(given))
         self._note_unknown(connection, route, _uuids(unknown))
         self._stats.count('instances_compared', len(given))
         return found
-
-    def _compared(
-        self,
-        connection: sa.Connection,
-        route: paths.CellPath,
-        given: dict[str, tuple[str, frozenset[str]]],
-    ) -> dict[str, list[str]]:
-        left_out = {uuid: absent for uuid, (_, absent) in given.items()}
-        records = healing.records(connection, given)
-        known = contents.contents(connection, given, left_out)
-        buried = replicas.buried(connection, given.keys() - records.keys())
-        found: dict[str, list[str]] = {name: [] for name in (DIFFER, MISSING, GONE, REFUSED, EXTRA)}
-        mended = []
-        for uuid, (digest, _) in given.items():
-            record = records.get(uuid)
-            if record is None:
-                if digest != contents.DELETED:
-                    found[GONE if uuid in buried else MISSING].append(uuid)
-            elif record.deleted:
-                if digest != contents.DELETED:
-                    found[GONE].append(uuid)
-            elif not self._is_owner(record.cell_name, route, or_none=True):
-                found[REFUSED].append(uuid)
-            elif known[uuid].digest != digest:
-                found[DIFFER].append(uuid)
-            elif record.inconsistent is not None:
-                mended.append(uuid)
-        if mended:
-            healing.consistent(connection, mended)
-        return found
-
-    def _extra(
-        self,
-        connection: sa.Connection,
-        route: paths.CellPath,
-        after: str | None,
-        until: str | None,
-        named: Sequence[str],
-    ) -> list[str]:
-        known_as = [str(path) for path in _known_as(self._state.aliases, route)]
-        records = healing.records_between(connection, known_as, after, until, named, MOST_EXTRA)
-        # A database may take two names for the same that differ in the case of a letter.
-        return [uuid for uuid, cell_name in records if self._is_owner(cell_name, route)]
-
-    def _is_owner(
-        self, cell_name: str | None, route: paths.CellPath, or_none: bool = False
-    ) -> bool:
-        if cell_name is None:
-            return or_none
-        try:
-            return self._state.aliases.resolve(paths.CellPath.parse(cell_name)) == route
-        except ValueError:
-            return False
 
     def _note_unknown(
         self, connection: sa.Connection, route: paths.CellPath, uuids: Sequence[str]
     ) -> None:
         for record in replicas.records(connection, uuids).values():
-            if not record.deleted and self._is_owner(record.cell_name, route):
+            if not record.deleted and _is_owner(self._state.aliases, record.cell_name, route):
                 inconsistencies.not_found(connection, record, route, self._stats)
+
+
+def differences(
+    connection: sa.Connection,
+    aliases: paths.Aliases,
+    route: paths.CellPath,
+    given: Mapping[str, tuple[str, frozenset[str]]],
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return what differs between a cell and the records here, by what is to be done about it.
+
+    :param route: the path to the cell.
+    :param given: by uuid, the digest of an instance there, and the fields that it does not have.
+    :returns: and those that are said not to fit their cell and do.
+    """
+    left_out = {uuid: absent for uuid, (_, absent) in given.items()}
+    records = healing.records(connection, given)
+    known = contents.contents(connection, given, left_out)
+    buried = replicas.buried(connection, given.keys() - records.keys())
+    found: dict[str, list[str]] = {name: [] for name in (DIFFER, MISSING, GONE, REFUSED, EXTRA)}
+    mended = []
+    for uuid, (digest, _) in given.items():
+        record = records.get(uuid)
+        if record is None:
+            if digest != contents.DELETED:
+                found[GONE if uuid in buried else MISSING].append(uuid)
+        elif record.deleted:
+            if digest != contents.DELETED:
+                found[GONE].append(uuid)
+        elif not _is_owner(aliases, record.cell_name, route, or_none=True):
+            found[REFUSED].append(uuid)
+        elif known[uuid].digest != digest:
+            found[DIFFER].append(uuid)
+        elif record.inconsistent is not None:
+            mended.append(uuid)
+    return found, mended
+
+
+def extra(
+    connection: sa.Connection,
+    aliases: paths.Aliases,
+    route: paths.CellPath,
+    after: str | None,
+    until: str | None,
+    named: Sequence[str],
+) -> list[str]:
+    """Return the records of a cell in a range of uuids that it did not name."""
+    known_as = [str(path) for path in _known_as(aliases, route)]
+    records = healing.records_between(connection, known_as, after, until, named, MOST_EXTRA)
+    # A database may take two names for the same that differ in the case of a letter.
+    return [uuid for uuid, cell_name in records if _is_owner(aliases, cell_name, route)]
+
+
+def _is_owner(
+    aliases: paths.Aliases, cell_name: str | None, route: paths.CellPath, or_none: bool = False
+) -> bool:
+    if cell_name is None:
+        return or_none
+    try:
+        return aliases.resolve(paths.CellPath.parse(cell_name)) == route
+    except ValueError:
+        return False
 
 
 def _known_as(aliases: paths.Aliases, path: paths.CellPath) -> set[paths.CellPath]:

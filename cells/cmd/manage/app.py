@@ -80,6 +80,7 @@ class ManageApp(app.App):
         if self.options.verbose_level < 2:
             for name in LIBRARIES:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
+            logging.getLogger('cells').setLevel(logging.WARNING)
         if not argv:
             self.options.deferred_help = True  # no shell of its own
         cell.prepare(self.conf)

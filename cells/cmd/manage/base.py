@@ -15,7 +15,7 @@ from cliff import command, lister, show
 from oslo_config import cfg
 
 from cells import exceptions
-from cells.cmd.manage import app
+from cells.cmd.manage import app, shown
 from cells.db import engine
 
 #: Exit codes beside 0 (done) and 2 (wrong usage): failed; done, but something is wrong or missing.
@@ -97,6 +97,16 @@ class Command(command.Command):
 class Lister(Command, lister.Lister):
     """A command that returns columns and rows."""
 
+    def produce_output(self, parsed_args: Any, column_names: Any, data: Any) -> int:
+        """Show the rows; what is not known stays empty for people."""
+        if not parsed_args.sort_columns:  # which compares them
+            data = [tuple(map(shown.known, row)) for row in data]
+        return super().produce_output(parsed_args, column_names, data)
+
 
 class ShowOne(Command, show.ShowOne):
     """A command that returns the names and the values of one thing."""
+
+    def produce_output(self, parsed_args: Any, column_names: Any, data: Any) -> int:
+        """Show the values; what is not known stays empty for people."""
+        return super().produce_output(parsed_args, column_names, tuple(map(shown.known, data)))

@@ -197,6 +197,8 @@ class UpSync:
                 early = seconds - (self._ends.CLOSE_SECONDS - APART)
                 if early > 0 and marks[uuid].at is not None:
                     unsent.release(connection, token, [uuid], early)
+                    # What was marked again since is not claimed any more, and waits as well.
+                    unsent.release_marked(connection, [uuid], early)
                     del marks[uuid]
 
     def _batch(self, token: str, marks: dict[str, Marks], forms: Mapping[str, bool]) -> Batch:

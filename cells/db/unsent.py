@@ -112,8 +112,8 @@ def release(
     return connection.execute(change.values(**values)).rowcount
 
 
-def release_marked(connection: sa.Connection, uuids: Collection[str]) -> None:
-    """Free what was marked again while it was being sent."""
+def release_marked(connection: sa.Connection, uuids: Collection[str], delay: float = 0.0) -> None:
+    """Free what was marked again while it was being sent, to be sent after some seconds."""
     connection.execute(
         sa.update(models.Dirty)
         .where(
@@ -122,7 +122,7 @@ def release_marked(connection: sa.Connection, uuids: Collection[str]) -> None:
             _COLUMNS.claimed_until > 0.0,
             _COLUMNS.part != CLOSING,
         )
-        .values(claimed_until=0.0)
+        .values(claimed_until=engine.now() + delay if delay else 0.0)
     )
 
 

@@ -113,14 +113,14 @@ def test_messages_of_an_instance_to_a_plain_parent_are_apart(leaf, plain_top, mo
     for port in plain_top._driver._ports.values():
         port.receive = note
     create(leaf)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 20
     number = 0
     while len(moments) < 6 and time.monotonic() < until:
         number += 1
         update(leaf, progress=number)
         time.sleep(0.01)
     apart = [b - a for a, b in zip(moments, moments[1:], strict=False)]
-    assert len(apart) >= 4
+    assert len(moments) >= 6, 'what is marked while it is sent must not wait for the claim to end'
     assert min(apart) > 0.18
 
 

@@ -307,11 +307,12 @@ def test_s8_a_change_that_stays_refused_is_reported_once_and_after_three_seconds
         one.accept('stop%d' % number, Subject('a', str(number)), what='stop', instance='a')
     one.accept('other', Subject('b', '1'), what='stop', instance='b')
     deploy.wait_until(
-        lambda: states(database, models.Inbox).get('other') == 'done', 2, 'others go on'
+        lambda: states(database, models.Inbox).get('other') == 'done', 20, 'others go on'
     )
-    wait_for_end(database, 6, 10)
+    wait_for_end(database, 6, 60)
     # Those behind are not waited for one after the other.
-    assert journal_worker.REFUSED_SECONDS <= time.monotonic() - begun < 6
+    least = journal_worker.REFUSED_SECONDS
+    assert least <= time.monotonic() - begun < 5 * least
     assert reported(database) == dict.fromkeys(['stop%d' % number for number in range(5)], 1)
     assert {type(error) for _, error in one.reported} == {exceptions.InstanceIsLocked}
     assert 'InstanceIsLocked' in row_of(database, 'stop0')['reason']
@@ -328,13 +329,17 @@ def test_s8_a_change_that_stays_refused_is_reported_once_and_after_three_seconds
     ids=lambda error: type(error).__name__,
 )
 def test_t5_what_will_not_be_possible_later_is_reported_at_once(database, start, error):
+    tried = []
+
     def perform(connection, change):
+        tried.append(change)
         raise error
 
     one = start(on_perform=perform)
     one.accept('u1', Subject('a', '1'))
-    wait_for_end(database, 1, 2)
+    wait_for_end(database, 1, 20)
     assert reported(database) == {'u1': 1}
+    assert len(tried) == 1
 
 
 def test_t5_a_report_that_fails_does_not_keep_a_change_from_its_end(database, start, caplog):

@@ -28,7 +28,7 @@ from cells.db import (
 )
 from cells.objects import flavor
 from cells.objects.instance import InstanceInfoCache
-from tests import replication
+from tests import deploy, replication
 
 ONE = '11111111-1111-4111-8111-111111111111'
 TWO = '22222222-2222-4222-8222-222222222222'
@@ -239,6 +239,17 @@ def test_what_is_marked_again_while_it_is_sent_is_sent_again(child, top):
     assert child.dirty() == [(ONE, 'instance')]
     assert replication.bring(child, top) == 1
     same(child, top)
+
+
+def test_what_is_marked_again_while_it_is_put_off_does_not_wait_for_the_claim_to_end(child):
+    create(child)
+    batch, _ = child.claim()
+    update(child, vm_state='error')
+    with child.database.write() as connection:
+        assert not unsent.release(connection, batch.token, [ONE], 0.1)
+        unsent.release_marked(connection, [ONE], 0.1)
+    assert list(child.claim()[0].marks) == []
+    deploy.wait_until(lambda: list(child.claim()[0].marks) == [ONE], 20, 'it is free again')
 
 
 def test_an_instance_is_on_its_way_once_at_a_time(store):

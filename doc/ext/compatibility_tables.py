@@ -132,13 +132,16 @@ def marked(tests: pathlib.Path) -> list[Marked]:
     """
     if not tests.is_dir():
         raise ValueError('%s is no directory of tests' % tests)
-    trees = {path: ast.parse(path.read_text('utf-8')) for path in sorted(tests.rglob('*.py'))}
-    assigned = [pair for tree in trees.values() for pair in _assigned(tree)]
+    sources = {path: path.read_text('utf-8') for path in sorted(tests.rglob('*.py'))}
+    direct = [ast.parse(source) for source in sources.values() if MARK in source]
+    assigned = [pair for tree in direct for pair in _assigned(tree)]
     names = {name: value for name, value in assigned if _is_mark(value)}
     texts = {name: value for name, value in assigned if isinstance(value, ast.Constant)}
     found = []
-    for path, tree in trees.items():
-        where = str(path.relative_to(tests.parent))
+    for path, source in sources.items():
+        if not any(word in source for word in (MARK, *names)):
+            continue
+        where, tree = str(path.relative_to(tests.parent)), ast.parse(source)
         for test, call in _uses(tree, names):
             found.append(Marked(where, test, _reason(call, where, texts)))
     return found

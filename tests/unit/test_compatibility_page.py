@@ -99,6 +99,14 @@ def write(directory, text):
     return directory
 
 
+def test_a_mark_with_a_name_is_found_in_other_files(tmp_path):
+    directory = write(
+        tmp_path / 'tests', "import pytest\nX = pytest.mark.needs_extensions('why')\n"
+    )
+    (directory / 'test_y.py').write_text('from x import X\n@X\ndef test_y(): assert True\n')
+    assert tables.marked(directory) == [('tests/test_y.py', 'test_y', 'why')]
+
+
 def test_marks_are_found_wherever_they_may_stand(tmp_path):
     found = tables.marked(
         write(

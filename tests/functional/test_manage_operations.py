@@ -44,31 +44,34 @@ fake_delays = *:0
 NOBODY = '99999999-9999-4999-8999-999999999999'
 
 
+def manage(conf_file, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command, in this process: to start one takes longer than most take."""
+    out, err = io.StringIO(), io.StringIO()
+    handlers = logging.getLogger().handlers[:]
+    program = app.ManageApp()
+    program.stdout, program.stderr = out, err
+    argv = ['--config-file', str(conf_file), *arguments]
+    try:
+        code = program.run(argv)
+    finally:
+        logging.getLogger().handlers[:] = handlers
+    assert 'Traceback' not in err.getvalue(), err.getvalue()
+    return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
+
+
 class Deployed:
     """The tree, an instance in it, and what the commands said."""
 
-    def __init__(self, tree, agents, rabbit) -> None:
+    def __init__(self, tree) -> None:
         self.tree = tree
-        self.agents = agents
-        self.rabbit = rabbit
         self.said: list[str] = []
         self.uuid = ''
         self.request_id = ''
 
     def run(self, cell: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of a cell, in this process: to start one takes longer than most."""
-        out, err = io.StringIO(), io.StringIO()
-        handlers = logging.getLogger().handlers[:]
-        program = app.ManageApp()
-        program.stdout, program.stderr = out, err
-        argv = ['--config-file', str(self.tree[cell].conf_file), *arguments]
-        try:
-            code = program.run(argv)
-        finally:
-            logging.getLogger().handlers[:] = handlers
-        ran = subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
+        """Run a command of a cell."""
+        ran = manage(self.tree[cell].conf_file, *arguments)
         self.said.append(ran.stdout + ran.stderr)
-        assert 'Traceback' not in ran.stderr, ran.stderr
         return ran
 
     def json(self, cell: str, *arguments: str, code: int = 0):
@@ -108,7 +111,7 @@ def cloud(rabbit):
         )
         for leaf in LEAVES
     ]
-    found = Deployed(tree, agents, rabbit)
+    found = Deployed(tree)
     try:
         with tree.running():
             for agent in agents:
@@ -489,3 +492,36 @@ def test_x4_no_command_said_a_password(cloud):
         passwords.append(url.partition('://')[2].partition('@')[0].partition(':')[2])
     for password in filter(None, passwords):
         assert password not in said
+
+
+@pytest.fixture
+def lonely(workdir):
+    """The configuration of a cell with nothing behind it."""
+    found = workdir / 'cells.conf'
+    found.write_text(
+        '[DEFAULT]\ntransport_url = rabbit://nova:%s@127.0.0.1:1/x\nstate_path = %s\n'
+        '[database]\nconnection = sqlite:///%s\n[cells]\nname = api\ncell_type = api\n'
+        % (SECRETS[0], workdir, workdir / 'cells.sqlite')
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [('journal', 'list'), ('instance', 'list'), ('request', 'show', '--local', 'req-1')],
+    ids=' '.join,
+)
+def test_a_database_without_the_schema_is_refused_with_the_command_that_helps(lonely, arguments):
+    refused = manage(lonely, *arguments)
+    assert refused.returncode == 1
+    assert 'nova-cells-manage db sync' in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_with_the_message_bus_away_a_command_says_so_once(lonely):
+    refused = manage(lonely, '--timeout', '5', 'request', 'show', 'req-1')
+    assert refused.returncode == 1
+    assert 'start the broker, or correct [DEFAULT] transport_url' in refused.stderr
+    assert refused.stderr.count('--local') == 1
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert SECRETS[0] not in refused.stderr

@@ -16,7 +16,7 @@ from oslo_config import cfg
 
 from cells import exceptions
 from cells.cmd.manage import app, shown
-from cells.db import engine
+from cells.db import engine, migration
 
 #: Exit codes beside 0 (done) and 2 (wrong usage): failed; done, but something is wrong or missing.
 FAILED: Final = 1
@@ -53,10 +53,7 @@ class Command(command.Command):
         try:
             return super().run(parsed_args) or self.exit_code
         except engine.ERRORS as error:
-            reason = 'The database of cell %s cannot be used: %s' % (
-                self.app.own_name,
-                engine.brief(error),
-            )
+            reason = self._no_database(error)
         except oslo_messaging.MessagingTimeout as error:
             reason = self._no_answer(str(error))
         except oslo_messaging.MessageDeliveryFailure as error:
@@ -73,6 +70,19 @@ class Command(command.Command):
         """Print a line beside the output, and make the exit code :data:`TROUBLE`."""
         self.app.stderr.write((text % args if args else text) + '\n')
         self.exit_code = TROUBLE
+
+    def _no_database(self, error: Exception) -> str:
+        try:
+            if not engine.is_transient(error):
+                migration.check(self.app.database())
+        except exceptions.SchemaError as found:
+            return str(found)
+        except engine.ERRORS as another:
+            error = another
+        return 'The database of cell %s cannot be used: %s' % (
+            self.app.own_name,
+            engine.brief(error),
+        )
 
     def _no_answer(self, error: str) -> str:
         if 'could not be reached' in error:

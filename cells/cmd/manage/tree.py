@@ -57,13 +57,13 @@ class TreeCommand(base.Command):
             found.close()
 
     def _no_answer(self, error: str) -> str:
-        return super()._no_answer(error) + (LOCAL_HELP if self.may_be_local else '')
+        return self._with_help(super()._no_answer(error))
 
     def _no_bus(self, error: str) -> str:
-        text = super()._no_bus(error)
-        if self.may_be_local and LOCAL_HELP not in text:
-            text += LOCAL_HELP
-        return text
+        return self._with_help(super()._no_bus(error))
+
+    def _with_help(self, text: str) -> str:
+        return text + LOCAL_HELP if self.may_be_local and LOCAL_HELP not in text else text
 
 
 def check_id(what: str, value: str, longest: int = 255) -> str:

@@ -4,6 +4,7 @@ Three levels, one worker each, an agent with fake machines in each of two cells 
 At the end the daemons go one after the other, and what works without them is looked at.
 """
 
+import contextlib
 import datetime
 import io
 import json
@@ -12,6 +13,7 @@ import os
 import pty
 import shutil
 import subprocess
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -124,17 +126,20 @@ def cloud(rabbit):
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def room(api, child: str) -> int:
+    return api.get_capacities(admin(), child).get('ram_free', {}).get('total_mb', 0)
+
+
 def build(cloud) -> None:
     """Have an instance built, under a request id that is kept, and wait until it is active."""
     api = cloud.tree.api('api')
     records = rpcapi.InstancesAPI.from_conf(cloud.tree.conf('api'))
     try:
+        mid = cloud.tree.api('mid')
         deploy.wait_until(
-            lambda: (
-                api.get_capacities(admin(), 'mid').get('ram_free', {}).get('total_mb', 0) > 30000
-            ),
+            lambda: room(api, 'mid') > 30000 and room(mid, 'leaf') and room(mid, 'leaf2'),
             60,
-            'there is room',
+            'it is known how much room there is',
         )
         ctxt, one = admin(), new_instance('web', SMALL)
         records.create(ctxt, [one])
@@ -365,34 +370,75 @@ def test_what_has_failed_is_listed_shown_and_carried_out_again(cloud, in_journal
     )
 
 
+def in_terminal(cloud, cell: str, *arguments: str, say: bytes = b'') -> tuple[int, str, str]:
+    """Run a command as a person does; return exit code, output, and what the terminal showed."""
+    above, below = pty.openpty()
+    program = subprocess.Popen(
+        [
+            str(deploy.BIN / 'nova-cells-manage'),
+            '--config-file',
+            str(cloud.tree[cell].conf_file),
+            *arguments,
+        ],
+        stdin=below,
+        stdout=subprocess.PIPE,
+        stderr=below,
+        env={**os.environ, 'TERM': 'xterm'},
+        text=True,
+    )
+    os.close(below)
+    shown: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the program has ended
+            while found := os.read(above, 4096):
+                shown.append(found)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    os.write(above, say)
+    out, _ = program.communicate(timeout=60)
+    reader.join(10)
+    os.close(above)
+    cloud.said.append(out + b''.join(shown).decode())
+    return program.returncode, out, b''.join(shown).decode()
+
+
 def test_who_is_asked_may_say_no(cloud, in_journal):
     name = in_journal('reboot_instance', inbox.FAILED)
     refused = cloud.run('leaf2', 'journal', 'drop', name)
     assert refused.returncode == 1
     assert 'who ordered it was told: nothing' in refused.stdout
     assert 'Nothing is dropped: give --yes' in refused.stderr
-    above, below = pty.openpty()
-    asked = subprocess.Popen(
-        [
-            str(deploy.BIN / 'nova-cells-manage'),
-            '--config-file',
-            str(cloud.tree['leaf2'].conf_file),
-            'journal',
-            'drop',
-            name,
-        ],
-        stdin=below,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.write(above, b'n\n')
-    out, err = asked.communicate(timeout=60)
-    os.close(above)
-    os.close(below)
+    code, out, shown = in_terminal(cloud, 'leaf2', 'journal', 'drop', name, say=b'n\n')
+    assert code == 1
     assert 'Drop it? [y/N]' in out
-    assert 'Nothing is dropped' in err
-    assert asked.returncode == 1
+    assert 'Nothing is dropped' in shown
+
+
+def test_a_sync_shows_how_far_it_is(cloud):
+    code, out, shown = in_terminal(cloud, 'api', 'instance', 'sync', '-f', 'json')
+    assert code == 0
+    assert 'Instances' in shown
+    assert {row['State'] for row in json.loads(out)} == {'done'}
+
+
+def test_what_was_put_aside_is_listed_and_dropped(cloud):
+    database = cloud.tree['leaf'].database()
+    with database.write() as connection:
+        text = '{"method": "stop_instance", "args": {"password": "%s"}}' % SECRETS[1]
+        journal.dead_add(connection, [('', 'stop_instance', 'a client', text, 'too often')])
+    database.dispose()
+    [row] = cloud.json('leaf', 'journal', 'list', '--box', 'dead')
+    assert (row['Operation'], row['State'], row['Reason']) == (
+        'stop_instance',
+        'parked',
+        'too often',
+    )
+    assert cloud.json('leaf', 'journal', 'show', row['ID'])['arguments'] == 'password'
+    assert "a client's" in cloud.refused('leaf', 'journal', 'retry', row['ID'])
+    assert cloud.run('leaf', 'journal', 'drop', '--yes', row['ID']).returncode == 0
+    assert cloud.json('leaf', 'journal', 'list', '--box', 'dead') == []
 
 
 def test_what_cannot_be_done_with_the_journal_is_said(cloud, in_journal):

@@ -1,5 +1,6 @@
 """oslo.messaging as this project uses it: transports, clients, servers, the serialiser."""
 
+import dataclasses
 import functools
 import inspect
 import logging
@@ -74,6 +75,18 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
     return transport
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unread:
+    """An argument with an object in it that cannot be read, see :func:`served`.
+
+    :ivar given: as it came.
+    :ivar reason: why it cannot be read.
+    """
+
+    given: Any
+    reason: str
+
+
 class Serializer(oslo_messaging.Serializer):
     """Contexts and objects to and from what the message bus carries.
 
@@ -92,16 +105,17 @@ class Serializer(oslo_messaging.Serializer):
         return objects_base.to_primitive(entity)
 
     def deserialize_entity(self, ctxt: Any, entity: Any) -> Any:
-        """Return a value with envelopes as objects.
+        """Return a value with envelopes as objects; at a server, what is none as :class:`Unread`.
 
-        :raises Invalid: at a server, a caller gave an object that is none.
+        :raises oslo_versionedobjects.exception.VersionedObjectsException: at a client, the
+            answer has an object that is none.
         """
         try:
             return objects_base.transform(entity, self._rebuild)
         except versioned.VersionedObjectsException as error:
             if self._of_client:
                 raise
-            raise exceptions.Invalid(reason=str(error)) from None
+            return Unread(entity, str(error))
 
     def serialize_context(self, ctxt: Any) -> dict[str, Any]:
         """Return a context as a dictionary; anything with ``to_dict()`` will do."""
@@ -182,19 +196,34 @@ def served(method: Callable[..., Any]) -> Callable[..., Any]:
     """Offer a method of an endpoint to clients. A decorator.
 
     Errors go to the caller without a traceback (X6); those that are not of the
-    contract are logged here with theirs, under the request id.
+    contract are logged here with theirs, under the request id. Arguments that the method does
+    not have, and objects that cannot be read, are refused before it is called (V2); an
+    endpoint with a method ``note_refusal`` is told of that.
     """
 
     signature = inspect.signature(method)
+
+    def check(self: Any, ctxt: context.RequestContext, kwargs: dict[str, Any]) -> None:
+        try:
+            signature.bind(self, ctxt, **kwargs)
+        except TypeError as error:
+            raise exceptions.Invalid(reason='%s: %s' % (method.__name__, error)) from None
+        for name, value in kwargs.items():
+            if isinstance(value, Unread):
+                raise exceptions.Invalid(
+                    reason='%s: %s: %s' % (method.__name__, name, value.reason)
+                )
 
     @oslo_messaging.expose
     @functools.wraps(method)
     def endpoint(self: Any, ctxt: context.RequestContext, /, **kwargs: Any) -> Any:
         try:
             try:
-                signature.bind(self, ctxt, **kwargs)
-            except TypeError as error:
-                raise exceptions.Invalid(reason='%s: %s' % (method.__name__, error)) from None
+                check(self, ctxt, kwargs)
+            except exceptions.Invalid as error:
+                if hasattr(self, 'note_refusal'):
+                    self.note_refusal(ctxt, method.__name__, _as_given(kwargs), error)
+                raise
             return method(self, ctxt, **kwargs)
         except exceptions.JournalUnavailable:
             raise
@@ -210,3 +239,9 @@ def served(method: Callable[..., Any]) -> Callable[..., Any]:
             raise expected from None
 
     return endpoint
+
+
+def _as_given(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.given if isinstance(value, Unread) else value for name, value in kwargs.items()
+    }

@@ -35,14 +35,30 @@ def instance(value: object, name: str = 'instance') -> instance_objects.Instance
 
 
 def uuid_of(value: object) -> str | None:
-    """Return the uuid of what may be an instance, None when it has none that could be one."""
-    found = value.get('uuid') if isinstance(value, Mapping) else None
+    """Return the uuid of what may be an instance, None when it has none that could be one.
+
+    :param value: an Instance, its fields or its row as a dictionary, or an envelope that
+        cannot be read.
+    """
+    fields = value.get('nova_object.data', value) if isinstance(value, Mapping) else None
+    found = fields.get('uuid') if isinstance(fields, Mapping) else None
     if isinstance(value, instance_objects.Instance) and 'uuid' in value:
         found = value.uuid
     try:
         return arguments.text('uuid', found, longest=LONGEST_UUID)
     except exceptions.Invalid:
         return None
+
+
+def instances_in(arguments: Mapping[str, Any]) -> list[Any]:
+    """Return what may be the instances that an order is for: of one, or of a build."""
+    if 'instance' in arguments:
+        return [arguments['instance']]
+    request = arguments.get('build_inst_kwargs')
+    found = request.get('instances') if isinstance(request, Mapping) else None
+    if isinstance(found, Mapping) and isinstance(found.get('nova_object.data'), Mapping):
+        found = found['nova_object.data'].get('objects')
+    return list(found) if isinstance(found, list | tuple | objects_base.CellsObjectList) else []
 
 
 def flavor_of(value: object, name: str = 'flavor') -> flavor.Flavor:

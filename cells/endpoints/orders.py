@@ -8,10 +8,10 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from cells import context, exceptions, paths
+from cells import context, exceptions, operations, paths
 from cells.db import engine
 from cells.db import instances as db_instances
 from cells.endpoints import base, given, refusals
@@ -21,6 +21,17 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds between two attempts to reach a database that is away.
 PAUSE: Final = 0.5
+
+#: What is ordered for instances by casts.
+ORDERS: Final = frozenset(
+    {
+        *operations.INSTANCE_ACTIONS,
+        'instance_delete_everywhere',
+        'instance_update_from_api',
+        'stop_instance',
+        refusals.BUILD,
+    }
+)
 
 Result = TypeVar('Result')
 
@@ -92,6 +103,24 @@ class Orders(base.Endpoint):
                 failed = refusals.refusal(ctxt, own_name, uuid, operation, error)
                 self.patiently(functools.partial(refusals.note, failed=failed))
             raise
+
+    def note_refusal(
+        self,
+        ctxt: context.RequestContext,
+        method: str,
+        arguments: Mapping[str, Any],
+        error: exceptions.WireError,
+    ) -> None:
+        """Note on instances that an order is refused which could not even be read.
+
+        :param arguments: as the caller gave them, objects that cannot be read as envelopes.
+        """
+        if method not in ORDERS or arguments.get('do_cast') is False:
+            return
+        instances = given.instances_in(arguments)
+        with contextlib.suppress(exceptions.WireError):
+            with self.refusals_noted(ctxt, method, *instances):
+                raise error
 
     def at_once(self, work: Callable[[engine.Database], Result]) -> Result:
         """Do something with the database for a caller who waits.

@@ -20,6 +20,8 @@ import pytest
 from cells import cell as cells_cell
 from cells import context, exceptions, rpc, rpcapi, versions
 from cells.client import forms
+from cells.db import faults
+from cells.db import instances as db_instances
 from cells.objects import base as objects_base
 from cells.objects import compute_node, instance, migration, plain, service
 from cells.operations import OPERATIONS
@@ -475,6 +477,62 @@ def test_v2_what_is_no_object_that_we_know_is_refused_by_name(plain_client, give
     name, said = refused(plain_client, '1.12', 'start_instance', instance=given)
     assert name == 'Invalid'
     assert re.search(text, said)
+
+
+def record(tree, **values):
+    """Write a record at the top, as an API service did before it ordered something."""
+    given = str(uuid.uuid4())
+    row = {'uuid': given, 'project_id': 'p1', 'user_id': 'u1', 'cell_name': 'api!child', **values}
+    with tree['api'].database.write() as connection:
+        db_instances.instance_create(connection, row)
+    return given
+
+
+def state_of(tree, given):
+    """Return states of an instance at the top, and what its faults say."""
+    with tree['api'].database.read() as connection:
+        found = db_instances.instance_get(connection, given)
+    said = [one['message'] for one in faults.fault_get_all(tree['api'].database, given)]
+    return found.vm_state, found.task_state, said
+
+
+@pytest.mark.parametrize(
+    ('change', 'more', 'text'),
+    [
+        ({'nova_object.version': '3.0'}, {}, 'start_instance: instance: Version 3.0 of Instance'),
+        ({'nova_object.name': 'Server'}, {}, 'Server'),
+        ({}, {'colour': 'blue'}, 'colour'),
+    ],
+)
+def test_v2_an_order_that_cannot_be_read_is_noted_where_its_user_looks(
+    tree, plain_client, change, more, text
+):
+    given = record(tree, vm_state='stopped', task_state='powering-on')
+    order = {**envelope(version='2.0', uuid=given, cell_name='api!child'), **change}
+    name, said = refused(plain_client, '1.12', 'start_instance', instance=order, **more)
+    assert (name, text in said) == ('Invalid', True)
+    vm_state, task_state, [fault] = state_of(tree, given)
+    assert (vm_state, task_state) == ('stopped', None)
+    assert text in fault
+
+
+@pytest.mark.parametrize('is_list', [True, False])
+def test_v2_a_build_that_cannot_be_read_ends_in_an_error(tree, plain_client, is_list):
+    given = record(tree, vm_state='building', task_state='scheduling', cell_name=None)
+    one = envelope(version='3.0', uuid=given)
+    listed = {**envelope('InstanceList', '2.0'), 'nova_object.data': {'objects': [one]}}
+    instances = listed if is_list else [one]
+    refused(plain_client, '1.34', 'build_instances', build_inst_kwargs={'instances': instances})
+    vm_state, task_state, [said] = state_of(tree, given)
+    assert (vm_state, task_state) == ('error', None)
+    assert 'Version 3.0 of Instance' in said
+
+
+def test_who_waits_for_a_stop_is_told_and_nothing_is_noted(tree, plain_client):
+    given = record(tree, vm_state='active', task_state='powering-off')
+    order = envelope(version='3.0', uuid=given, cell_name='api!child')
+    refused(plain_client, '1.31', 'stop_instance', instance=order, do_cast=False)
+    assert state_of(tree, given) == ('active', 'powering-off', [])
 
 
 def test_what_every_service_of_nova_answers_is_answered(plain_client):

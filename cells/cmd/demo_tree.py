@@ -159,7 +159,7 @@ class Tree:
                 ('fake_vcpus', 16 * (number + 1)),
                 ('fake_memory_mb', 65536 * (number + 1)),
                 ('fake_images_path', images),
-                ('fake_delays', ['build:0.2', 'build:2@slow', 'terminate:0.05', '*:0.05-0.2']),
+                ('fake_delays', ['build:0.2', 'build:3@slow', 'terminate:0.05', '*:0.05-0.2']),
             ):
                 conf.set_override(option, value, group='compute')
         return conf

@@ -262,6 +262,11 @@ class HostAgent:
         """How many instances have anything on this host."""
         return len(self._driver.power_states())
 
+    @property
+    def at_work(self) -> int:
+        """How many operations are accepted, or begun."""
+        return len(self._book.waiting())
+
     def wake(self) -> None:
         """Measure now, and report in any case."""
         self._reports.wake()

@@ -112,7 +112,7 @@ class Cell:
     """A cell that could take an instance: the own one, or a child with all below it.
 
     :ivar is_mute: whether it has been silent for too long.
-    :ivar is_drained: whether it takes no new instances (``[cells] enabled = no`` there).
+    :ivar is_drained: whether it takes no new instances (drained or not enabled).
     :ivar weight_offset: and ``weight_scale``: of its row in the table of neighbours.
     :ivar capabilities: values by name.
     """

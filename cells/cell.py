@@ -87,7 +87,7 @@ class Cell:
         self.database = engine.Database(
             connection(conf), replicates=below, notifies=below and notifications.wanted(conf)
         )
-        #: Whether this cell takes new instances.
+        #: ``[cells] enabled``.
         self.enabled: bool = options.enabled
         chooser = plugins.load_scheduler(options)
         try:
@@ -225,7 +225,7 @@ class Cell:
             count=lambda: host_capacity.own_capacities(
                 self.database, options.reserve_percent, conf.service_down_time
             ),
-            enabled=lambda: self.enabled,
+            enabled=self.takes_builds,
         )
         self.builds = builds.Builds(
             service_down_time=conf.service_down_time, host_seconds=options.build_host_timeout
@@ -268,7 +268,7 @@ class Cell:
                 max_hop_count=options.max_hop_count,
             ),
             builder=self.builds,
-            enabled=lambda: self.enabled,
+            enabled=self.takes_builds,
             link_error=lambda name: self.driver.link(name).error,
             on_change=self.wake,
             retries=options.scheduler_retries,
@@ -379,6 +379,10 @@ class Cell:
     ) -> None:
         # The runner, which has the handlers, is made after them.
         self.runner.change_within(connection, ctxt, operation, kwargs, target)
+
+    def takes_builds(self) -> bool:
+        """Tell whether this cell takes new instances, by its configuration and its database."""
+        return self.enabled and self.name not in self.state.drained
 
     def wake(self) -> None:
         """Look at once for what a change has left to do."""

@@ -83,7 +83,8 @@ class KnownCells:
         return candidates.Cell(
             child.name,
             is_mute=mute,
-            is_drained=child.name in seen.capabilities.get(DRAINING, ()),
+            is_drained=child.name in self._state.drained
+            or child.name in seen.capabilities.get(DRAINING, ()),
             weight_offset=child.weight_offset,
             weight_scale=child.weight_scale,
             capabilities=seen.capabilities,

@@ -126,8 +126,11 @@ class Reports:
             versions.EXTENSION_VERSION,
         )
         parts: list[Mapping[str, list[str]]] = [{**self._capabilities, NODES: [node]}]
+        drained = sorted(self._state.drained & frozenset(topology.children))
         if not self._enabled():
-            parts.append({DRAINING: [topology.own_name]})
+            drained.append(topology.own_name)
+        if drained:
+            parts.append({DRAINING: drained})
         for seen in self._living():
             if self._is_below_itself(seen):
                 # So that every cell of the cycle learns of it.
@@ -137,9 +140,12 @@ class Reports:
         return merge_capabilities(parts)
 
     def capacities(self) -> dict[str, Any]:
-        """Return what is free in this cell and in the living children together."""
+        """Return what is free in this cell and in the living children together.
+
+        What is free in a child that is drained here is of no use to new instances.
+        """
         parts: list[Mapping[str, Any]] = [self._own]
-        for seen in self._living():
+        for seen in self._living(without=self._state.drained):
             if not self._is_below_itself(seen):
                 # What is below a nova-cells is in its sums, but not all of it says "free".
                 plain = seen.protocol == 0
@@ -157,8 +163,8 @@ class Reports:
         """Tell whether a child has this cell below it: it would count itself for ever (R6)."""
         return has_node(seen.capabilities, self._state.cell_id)
 
-    def _living(self) -> list[sightings.Sighting]:
-        mute = self._state.mute()
+    def _living(self, without: frozenset[str] = frozenset()) -> list[sightings.Sighting]:
+        mute = self._state.mute() | without
         return [
             self._state.sighting(name)
             for name in sorted(self._state.topology.children)

@@ -22,7 +22,7 @@ from cells.candidates import NO_LOAD, Cell, Load, Request
 from cells.filters.base import CellFilter
 from cells.weights.base import CellWeigher
 
-DRAINED: Final = 'it takes no new instances ([cells] enabled = no)'
+DRAINED: Final = 'it takes no new instances (it is drained, or has [cells] enabled = no)'
 TRIED: Final = 'it was tried before'
 
 #: Cells of each kind that an explanation names.

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from cells import exceptions, neighbour_sources, paths, routing, sightings
 from cells.db import changes, engine
+from cells.db import drains as db_drains
 from cells.db import neighbours as db_neighbours
 from cells.db import path_aliases as db_path_aliases
 
@@ -174,6 +175,8 @@ class CellStateManager:
         self.topology = Topology(paths.check_name(place.name), is_top=place.is_top)
         #: Where cells are that were renamed or moved.
         self.aliases = paths.Aliases()
+        #: Which cells, this one or children, an operator lets take no new instances.
+        self.drained: frozenset[str] = frozenset()
 
     def on_change(self, listener: Callable[[Topology], None]) -> None:
         """Have a function called with each new topology."""
@@ -192,6 +195,7 @@ class CellStateManager:
         self._versions = changes.versions(self._database)
         self._load()
         self._read_aliases()
+        self._read_drained()
         self.sightings.exchange(self._versions)
 
     def start(self) -> None:
@@ -215,6 +219,7 @@ class CellStateManager:
         """Read the neighbours now; on any failure the last good ones stay."""
         self._guarded(self._load)
         self._guarded(self._read_aliases)
+        self._guarded(self._read_drained)
 
     def resolve(self, path: paths.CellPath) -> paths.CellPath:
         """Return where a cell is now that somebody knows by a path that it may have had before.
@@ -258,6 +263,9 @@ class CellStateManager:
 
     def _read_aliases(self) -> None:
         self.aliases = db_path_aliases.aliases(self._database)
+
+    def _read_drained(self) -> None:
+        self.drained = frozenset(db_drains.drain_get_all(self._database))
 
     def _exchange(self) -> None:
         self.sightings.exchange(self._versions)
@@ -305,6 +313,7 @@ class CellStateManager:
                     checked = now
                     self._guarded(self._load)
                     self._guarded(self._read_aliases)
+                    self._guarded(self._read_drained)
                 if (
                     woken
                     or now - exchanged >= REPORT_SECONDS

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 
 from cells import exceptions, paths
-from cells.db import changes, engine, models, path_aliases, statements
+from cells.db import changes, drains, engine, models, path_aliases, statements
 
 _CELLS = models.Cell.__table__.c
 _REPORTS = models.NeighbourReport.__table__.c
@@ -70,6 +70,7 @@ def cell_update(
             if values.get('name', name) != name:
                 # It was told of another cell; the next one of that name is not to have it.
                 connection.execute(sa.delete(models.NeighbourReport).where(_REPORTS.name == name))
+                drains.drain_rename(connection, name, values['name'])
                 renamed = cell_get(connection, values['name'])
                 if own_name is not None and renamed is not None and not renamed['is_parent']:
                     old, new = (paths.CellPath((own_name, one)) for one in (name, values['name']))
@@ -91,6 +92,7 @@ def cell_delete(database: engine.Database, name: str) -> int:
         count = connection.execute(delete).rowcount
         if count:
             connection.execute(sa.delete(models.NeighbourReport).where(_REPORTS.name == name))
+            drains.drain_delete(connection, name)
             changes.bump(connection, changes.NEIGHBOURS)
         return count
 

@@ -26,7 +26,7 @@ from cells import (
     state,
     wire,
 )
-from cells.db import engine, faults, migration, models, neighbours, tombstones
+from cells.db import drains, engine, faults, migration, models, neighbours, tombstones
 from cells.db import instances as db_instances
 from cells.db import placements as db
 from cells.drivers import fake
@@ -518,6 +518,32 @@ def test_c7_a_drained_cell_takes_no_builds_and_all_else_goes_on(tree_of, farm):
     for name in ('a', 'b'):
         tree[name].enabled = True
     eventually(lambda: reports.DRAINING not in tree['api'].reports.capabilities())
+
+
+def test_c7_a_child_drained_by_its_parent_gets_no_builds_though_it_knows_nothing_of_it(
+    tree_of, farm
+):
+    tree = tree_of(PAIR, prefer='a')
+    for name in ('a', 'b'):
+        with tree['api'].database.write() as connection:
+            drains.drain_create(connection, name, 'a test')
+        eventually(lambda name=name: name in tree['api'].state.drained)
+        one = wanted()
+        building.order(tree['api'], CTXT, one)
+        if name == 'a':
+            over(tree['api'], one.uuid)
+            assert farm.cells() == ['b']
+            room = tree['b'].reports.capacities()['ram_free']
+            eventually(lambda room=room: tree['api'].reports.capacities()['ram_free'] == room)
+        else:
+            assert 'it is drained' in failed(tree, one.uuid)['details']
+    with tree['api'].database.write() as connection:
+        assert drains.drain_delete(connection, 'a') == 1
+    eventually(lambda: tree['api'].state.drained == {'b'})
+    last = wanted()
+    building.order(tree['api'], CTXT, last)
+    over(tree['api'], last.uuid)
+    assert farm.cells()[-1] == 'a'
 
 
 def test_c7_a_drained_cell_refuses_what_comes_all_the_same(tree_of, farm):

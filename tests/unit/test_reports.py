@@ -22,6 +22,7 @@ class State:
         self.cell_id = ID
         self.seen = {}
         self.silent = set()
+        self.drained = frozenset()
         self.watchers = []
         self.set(parents, children)
 
@@ -187,6 +188,18 @@ def test_d4_free_hosts_are_told_only_when_all_below_tell_theirs(made, cell):
     # a sum that a nova-cells has made has in it what only some of those below it told
     cell.sighting('b').capacities, cell.sighting('b').protocol = whole, 0
     assert one.capacities() == {'ram_free': {'total_mb': 20}}
+
+
+def test_c7_a_child_that_is_drained_here_counts_for_nothing_and_is_named_above(made, cell):
+    for name in 'ab':
+        cell.sighting(name).capacities = {'ram_free': {'total_mb': 10}}
+    cell.drained = frozenset({'a', 'gone'})
+    one = made()
+    assert one.capacities() == {'ram_free': {'total_mb': 10}}
+    assert one.capabilities()[DRAINING] == ['a']
+    cell.drained = frozenset()
+    assert one.capacities() == {'ram_free': {'total_mb': 20}}
+    assert DRAINING not in one.capabilities()
 
 
 def test_c7_a_drained_cell_says_so_and_tells_of_no_room(made, cell, runner, quick):

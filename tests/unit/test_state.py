@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from cells import exceptions, neighbour_sources, sightings, state
-from cells.db import changes, engine, migration, models, neighbours
+from cells.db import changes, drains, engine, migration, models, neighbours
 from tests.unit.builders import eventually
 
 
@@ -479,3 +479,30 @@ def test_d9_a_file_that_is_wrong_at_the_start_stops_the_start(manager_of, write,
     manager = manager_of(source=write(content))
     with pytest.raises(ValueError, match='neighbours.json|cell'):
         manager.start()
+
+
+def test_c7_workers_hear_of_a_drain_and_know_it_after_a_restart(manager_of, database):
+    running = manager_of()
+    running.start()
+    assert running.drained == frozenset()
+    with database.write() as connection:
+        drains.drain_create(connection, 'leaf', 'its broker is being replaced')
+        drains.drain_create(connection, 'leaf', 'a new reason')
+    eventually(lambda: running.drained == {'leaf'})
+    later = manager_of()
+    later.start()
+    assert later.drained == {'leaf'}
+    assert drains.drain_get_all(database)['leaf']['reason'] == 'a new reason'
+    with database.write() as connection:
+        assert drains.drain_delete(connection, 'leaf') == 1
+        assert drains.drain_delete(connection, 'leaf') == 0
+    eventually(lambda: running.drained == later.drained == frozenset())
+
+
+def test_c7_a_drain_follows_a_rename_and_ends_with_the_cell(database, table):
+    with database.write() as connection:
+        drains.drain_create(connection, 'leaf', '')
+    neighbours.cell_update(database, 'leaf', {'name': 'twig'}, 'mid')
+    assert list(drains.drain_get_all(database)) == ['twig']
+    neighbours.cell_delete(database, 'twig')
+    assert drains.drain_get_all(database) == {}

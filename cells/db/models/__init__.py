@@ -18,7 +18,7 @@ from cells.db.models.instances import (
 )
 from cells.db.models.journal import DeadMessage, Inbox, Outbox
 from cells.db.models.sync import Dirty, HealPosition, Notification, PathAlias, SyncRequest
-from cells.db.models.tree import Cell, CellIdentity, Change, Lease, NeighbourReport
+from cells.db.models.tree import Cell, CellIdentity, Change, Drain, Lease, NeighbourReport
 
 __all__ = [
     'BandwidthUsage',
@@ -34,6 +34,7 @@ __all__ = [
     'ConsoleAuthToken',
     'DeadMessage',
     'Dirty',
+    'Drain',
     'Flavor',
     'HealPosition',
     'HostOperation',

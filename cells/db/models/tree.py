@@ -37,6 +37,16 @@ class NeighbourReport(base.Base):
     capacities: orm.Mapped[str | None] = orm.mapped_column(base.LongText)
 
 
+class Drain(base.Base):
+    """A cell, this one or a child, that takes no new instances."""
+
+    __tablename__ = 'drains'
+
+    name: orm.Mapped[str] = orm.mapped_column(base.Key(255), primary_key=True)
+    reason: orm.Mapped[str] = orm.mapped_column(sa.String(255))
+    created_at: orm.Mapped[float] = orm.mapped_column(sa.Double())
+
+
 class CellIdentity(base.Base):
     """The id of this cell, one row, made with the schema."""
 

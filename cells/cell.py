@@ -40,6 +40,7 @@ from cells import (
     sightings,
     slots,
     state,
+    status,
     sweep,
     sync,
 )
@@ -138,6 +139,7 @@ class Cell:
                     self.hosts,
                     stats=self.stats,
                     order=self._order,
+                    summary=lambda: self.status.summary(),
                     compute_topic=conf.compute_topic,
                     service_down_time=conf.service_down_time,
                     own_name=options.name,
@@ -227,6 +229,15 @@ class Cell:
             ),
             enabled=self.takes_builds,
         )
+        self.status = status.CellStatus(
+            database=self.database,
+            state=self.state,
+            driver=self.driver,
+            stats=self.stats,
+            own_capacities=self.reports.own_capacities,
+            takes_builds=self.takes_builds,
+            service_down_time=conf.service_down_time,
+        )
         self.builds = builds.Builds(
             service_down_time=conf.service_down_time, host_seconds=options.build_host_timeout
         )
@@ -296,7 +307,6 @@ class Cell:
             ops.OpsManager(
                 runner=self.runner,
                 state=self.state,
-                driver=self.driver,
                 database=self.database,
                 reports=self.reports,
                 stats=self.stats,
@@ -304,6 +314,7 @@ class Cell:
                 sync=self.sync,
                 healing=self.healing,
                 sweep=self.sweep,
+                status=self.status,
             ),
             agents.HostEndpoint(
                 database=self.database,

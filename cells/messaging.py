@@ -184,14 +184,21 @@ class MessageRunner:
         return self._questions.ask_one(message)
 
     def broadcast(
-        self, ctxt: context.RequestContext, operation: str, kwargs: Mapping[str, Any]
+        self,
+        ctxt: context.RequestContext,
+        operation: str,
+        kwargs: Mapping[str, Any],
+        seconds: float | None = None,
     ) -> list[Response]:
         """Ask all cells on one side and, if the operation says so, this one; and wait.
 
+        :param seconds: that they get; None, and at most, ``[cells] call_timeout``.
         :returns: one answer for each cell that gave one, and one failure for each
             cell that did not and that somebody on the way could name.
         """
-        message = BroadcastMessage(**self._fields(ctxt, operation, kwargs))
+        if seconds is not None:
+            seconds = min(seconds, self._call_timeout)
+        message = BroadcastMessage(**self._fields(ctxt, operation, kwargs, seconds=seconds))
         self._check_sendable(message)
         return self._questions.ask_all(message)
 

@@ -203,6 +203,15 @@ _ROWS = (
         repeatable=True,
     ),
     Operation('x_action_failed', _B, Direction.UP, changes=True, at_top=True, extension=True),
+    Operation(
+        'x_status',
+        _B,
+        Direction.DOWN,
+        replies=True,
+        runs_at_source=True,
+        extension=True,
+        raw=True,
+    ),
     Operation('x_build_answer', _T, Direction.UP, changes=True, extension=True),
     Operation('x_build_cancel', _T, Direction.DOWN, changes=True, extension=True),
     # What operators ask; see :mod:`cells.handlers.operators`.

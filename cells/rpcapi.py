@@ -115,15 +115,28 @@ class OpsAPI(base.Client):
         return self._ask(ctxt, 'hello', cell_name=cell_name)
 
     def query(
-        self, ctxt: Any, operation: str, args: Mapping[str, Any] | None = None
+        self,
+        ctxt: Any,
+        operation: str,
+        args: Mapping[str, Any] | None = None,
+        seconds: int | None = None,
     ) -> dict[str, Any]:
         """Ask all cells below, and the own one, something that has an answer.
 
         :param operation: the name of a listing, such as ``service_get_all``.
         :param args: its arguments.
+        :param seconds: that the cells get to answer, at most ``[cells] call_timeout``.
         :returns: ``{'answers': [{'cell', 'value'}], 'missing': [{'cell', 'reason'}]}``.
         """
-        return self._ask(ctxt, 'query', operation=operation, args=dict(args or {}))
+        return self._call_within(
+            seconds,
+            ctxt,
+            versions.OPS_VERSION,
+            'query',
+            operation=operation,
+            args=dict(args or {}),
+            within=seconds,
+        )
 
     def differences(self, ctxt: Any, cell_name: str, after: str | None = None) -> dict[str, Any]:
         """Compare a page of the instances of a cell with the records here, at the top.
@@ -136,6 +149,14 @@ class OpsAPI(base.Client):
         :raises Invalid: the own cell is not the top.
         """
         return self._ask(ctxt, 'differences', cell_name=cell_name, after=after)
+
+    def tree(self, ctxt: Any, seconds: int | None = None) -> dict[str, Any]:
+        """Ask all cells how they do: see :meth:`cells.status.CellStatus.summary`.
+
+        :param seconds: that the cells get to answer, at most ``[cells] call_timeout``.
+        :returns: as :meth:`query`.
+        """
+        return self.query(ctxt, 'x_status', seconds=seconds)
 
     def sync_status(self, ctxt: Any) -> list[dict[str, Any]]:
         """Return the orders to sync that reached the own cell, newest first."""

@@ -334,6 +334,22 @@ def outbox_due(database: engine.Database, state: str) -> list[str]:
         return [row[0] for row in connection.execute(query)]
 
 
+def outbox_waiting(database: engine.Database) -> dict[str, int]:
+    """Return how many changes a neighbour has not confirmed, by name.
+
+    What a plain nova-cells has been sent counts as gone.
+    """
+    query = sa.select(_OUT.neighbour, sa.func.count()).where(_OUT.state != UNCONFIRMED)
+    with database.read() as connection:
+        return {row[0]: row[1] for row in connection.execute(query.group_by(_OUT.neighbour))}
+
+
+def outbox_drop(connection: sa.Connection, neighbour: str) -> int:
+    """Forget all changes for a neighbour that is gone for ever; return how many those were."""
+    gone = sa.delete(models.Outbox).where(_OUT.neighbour == neighbour)
+    return connection.execute(gone).rowcount
+
+
 def outbox_oldest(database: engine.Database) -> dict[str, float]:
     """Return the age in seconds of the oldest change that a neighbour has not confirmed, by name.
 

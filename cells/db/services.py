@@ -60,6 +60,20 @@ def hosts_up(database: engine.Database, hosts: Collection[str], down_after: floa
         return set(connection.execute(query).scalars())
 
 
+def hosts_counted(database: engine.Database, down_after: float) -> dict[str, int]:
+    """Return how many hosts are up, how many are down, and how many of all are disabled."""
+    query = sa.select(_COLUMNS.disabled, _COLUMNS.forced_down, _COLUMNS.last_seen_up).where(
+        _COLUMNS.binary == COMPUTE, _COLUMNS.deleted == 0
+    )
+    found = {'up': 0, 'down': 0, 'disabled': 0}
+    now = models.utcnow()
+    with database.read() as connection:
+        for row in connection.execute(query).mappings():
+            found['up' if is_up(dict(row), down_after, now) else 'down'] += 1
+            found['disabled'] += bool(row['disabled'])
+    return found
+
+
 def service_get_all(
     database: engine.Database, disabled: bool | None = None
 ) -> list[dict[str, Any]]:

@@ -10,20 +10,22 @@ from cells import arguments, context, exceptions, paths, remote_errors, rpc, ver
 from cells.db import engine, rows
 from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync_requests
-from cells.drivers import base as drivers_base
 from cells.endpoints import base
 from cells.handlers import compare
 from cells.heal import Healing
 from cells.messaging import MessageRunner
 from cells.operations import OPERATIONS, Kind, Operation
 from cells.reports import Reports
-from cells.state import CellStateManager, Topology
+from cells.state import CellStateManager
 from cells.stats import Stats
+from cells.status import CellStatus
 from cells.sweep import Sweep
 from cells.sync import UpSync
 
 #: Seconds that a cell gets to answer a ping.
 PING_SECONDS: Final = 5.0
+#: What may be asked for as a limit in time.
+LONGEST_SECONDS: Final = 86400
 
 
 class OpsManager:
@@ -36,7 +38,6 @@ class OpsManager:
         *,
         runner: MessageRunner,
         state: CellStateManager,
-        driver: drivers_base.CellsDriver,
         database: engine.Database,
         reports: Reports,
         stats: Stats,
@@ -44,10 +45,10 @@ class OpsManager:
         sync: UpSync,
         healing: Healing,
         sweep: Sweep,
+        status: CellStatus,
     ) -> None:
         self._runner = runner
         self._state = state
-        self._driver = driver
         self._database = database
         self._reports = reports
         self._stats = stats
@@ -55,6 +56,7 @@ class OpsManager:
         self._sync = sync
         self._healing = healing
         self._sweep = sweep
+        self._status = status
 
     @rpc.served
     def whoami(self, ctxt: context.RequestContext) -> dict[str, Any]:
@@ -132,18 +134,20 @@ class OpsManager:
             'is_top': topology.is_top,
             'capacities': self._reports.capacities(),
             'capabilities': self._reports.capabilities(),
-            **self._journal(topology),
+            **self._journal(),
             'counters': self._stats.snapshot(),
         }
 
-    def _journal(self, topology: Topology) -> dict[str, Any]:
+    def _journal(self) -> dict[str, Any]:
         oldest: dict[str, float] = {}
+        waiting: dict[str, int] = {}
         journal: dict[str, Any] = {}
         sync: dict[str, Any] = {}
         healing: dict[str, Any] = {}
         sweep: dict[str, Any] = {}
         try:
             oldest = db_journal.outbox_oldest(self._database)
+            waiting = db_journal.outbox_waiting(self._database)
             journal = dict(db_journal.counts(self._database))
             sync = self._sync.status()
             healing = self._healing.status()
@@ -156,41 +160,20 @@ class OpsManager:
             'sync': sync,
             'healing': healing,
             'sweep': sweep,
-            'neighbours': [
-                self._neighbour(cell.name, cell.is_parent, oldest.get(cell.name))
-                for cell in (*topology.parents.values(), *topology.children.values())
-            ],
-        }
-
-    def _neighbour(self, name: str, is_parent: bool, oldest: float | None) -> dict[str, Any]:
-        link, sighting = self._driver.link(name), self._state.sighting(name)
-        protocol = {-1: 'unknown', 0: 'plain'}.get(sighting.protocol, 'ours')
-        return {
-            'name': name,
-            'is_parent': is_parent,
-            'link_up': link.up,
-            'link_error': link.error,
-            'waiting': link.waiting,
-            'sent': link.sent,
-            'failed': link.failed,
-            'protocol': protocol,
-            'mute': self._state.sightings.is_mute(name),
-            'cell_id': sighting.cell_id,
-            'clock_offset': sighting.clock_offset,
-            'lag': sighting.lag,
-            'oldest_unconfirmed': oldest,
-            'messages_in': self._stats.get('messages_received', neighbour=name),
-            'messages_out': self._stats.get('messages_sent', neighbour=name),
-            'last_seen': sighting.last_seen or None,
-            'last_plain_at': sighting.last_plain_at,
+            'neighbours': self._status.neighbours(oldest, waiting),
         }
 
     @rpc.served
     def query(
-        self, ctxt: context.RequestContext, operation: str, args: Mapping[str, Any]
+        self,
+        ctxt: context.RequestContext,
+        operation: str,
+        args: Mapping[str, Any],
+        within: int | None = None,
     ) -> dict[str, Any]:
         """Ask all cells below something, and name those that did not answer.
 
+        :param within: seconds that they get; None, and at most, ``[cells] call_timeout``.
         :raises Invalid: the operation is not a listing.
         """
         row = OPERATIONS.get(operation) if isinstance(operation, str) else None
@@ -199,7 +182,9 @@ class OpsManager:
             raise exceptions.Invalid(
                 reason='%.60r is not a listing; there are %s' % (operation, ', '.join(listings))
             )
-        responses = self._runner.broadcast(ctxt, operation, arguments.mapping('args', args))
+        if within is not None:
+            arguments.number('within', within, 1, LONGEST_SECONDS)
+        responses = self._runner.broadcast(ctxt, operation, arguments.mapping('args', args), within)
         return {
             'answers': [
                 {'cell': one.cell_name, 'value': one.value}

@@ -25,6 +25,7 @@ from cells.handlers import (
     reports,
     services,
     states,
+    status,
     sync,
     task_logs,
 )
@@ -40,6 +41,7 @@ def handlers(
     *,
     stats: Stats,
     order: Order,
+    summary: Callable[[], dict[str, Any]],
     compute_topic: str = 'compute',
     service_down_time: float = 60.0,
     own_name: str = '',
@@ -49,6 +51,7 @@ def handlers(
     """Return the handler of every operation, by its name.
 
     :param order: orders a change in another cell as a part of a transaction.
+    :param summary: tells how this cell does, see :class:`cells.status.CellStatus`.
     :param service_down_time: seconds without a report after which a host is down.
     :param own_name: of this cell.
     :param call_timeout: seconds that the answer to an order may take.
@@ -83,6 +86,7 @@ def handlers(
         reports.ReportHandlers(database, state),
         services.ServiceHandlers(database),
         states.StateHandlers(),
+        status.StatusHandlers(summary),
         sync.SyncHandlers(),
         task_logs.TaskLogHandlers(database),
     ):

@@ -631,6 +631,7 @@ def test_r3_an_order_that_comes_twice_is_done_once_and_gets_the_same_answer(tree
             HOSTS,
             stats=Stats(),
             order=leaf.runner.change_within,
+            summary=leaf.status.summary,
         ),
         database=leaf.database,
         own_name='leaf',

@@ -49,6 +49,7 @@ def test_every_operation_is_carried_out_by_a_handler_or_the_runner():
         hosts.HostClient(lambda: None, 'compute', timeout=1, waiting=1),
         stats=Stats(),
         order=lambda *args: None,
+        summary=dict,
     )
     assert found.keys() | operations.CONSUMED == OPERATIONS.keys()
     assert not found.keys() & operations.CONSUMED

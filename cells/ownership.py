@@ -98,7 +98,7 @@ class Ownership:
         if self._complaints.is_new((uuid, str(route))):
             LOG.warning(
                 '%s of instance %s from cell %s is refused: %s. If that cell was renamed or moved, '
-                '"nova-cells-manage cell alias-create OLD NEW" makes it known',
+                '"nova-cells-manage cell move OLD NEW" makes it known',
                 operation,
                 uuid,
                 route,

@@ -128,10 +128,12 @@ class OpsAPI(base.Client):
         :param seconds: that the cells get to answer, at most ``[cells] call_timeout``.
         :returns: ``{'answers': [{'cell', 'value'}], 'missing': [{'cell', 'reason'}]}``.
         """
+        if seconds is None:
+            return self._ask(ctxt, 'query', operation=operation, args=dict(args or {}))
         return self._call_within(
             seconds,
             ctxt,
-            versions.OPS_VERSION,
+            versions.OPS_SINCE['query_within'],
             'query',
             operation=operation,
             args=dict(args or {}),

@@ -71,9 +71,10 @@ OPS_NAMESPACE: Final = 'cells.ops'
 OPS_HISTORY: Final[dict[str, str]] = {
     '1.0': 'status, whoami, ping, hello, query, sync_status',
     '1.1': 'differences',
+    '1.2': 'query_within',
 }
 OPS_VERSION: Final = list(OPS_HISTORY)[-1]
-#: method -> the version that brought it
+#: method, or query_within for query with a limit in time -> the version that brought it
 OPS_SINCE: Final[dict[str, str]] = {
     method: version for version, brought in OPS_HISTORY.items() for method in brought.split(', ')
 }

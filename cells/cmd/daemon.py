@@ -1,9 +1,7 @@
 """What nova-cells does once the kind of concurrency is settled."""
 
 import logging
-from typing import Final
 
-import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_log import log
 
@@ -11,24 +9,15 @@ from cells import (
     cell,
     exceptions,
     neighbour_sources,
-    paths,
-    plugins,
-    reports,
-    rpc,
     service,
     slots,
     state,
 )
 from cells import outcome as outcomes
-from cells.cmd import launch
-from cells.cmd.concurrency import VARIABLE
+from cells.cmd import checks, launch
 from cells.db import engine, migration
-from cells.drivers import settings
 
 LOG = logging.getLogger(__name__)
-
-#: Database drivers that let other green threads run meanwhile.
-YIELDING_DRIVERS: Final = ('pymysql', 'psycopg2')
 
 CLI_OPTS = [
     cfg.IntOpt('workers', min=1, help='Number of worker processes, before [cells] workers.'),
@@ -57,18 +46,9 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: the text says what, and what is allowed.
     """
-    launch.check_values(conf)
-    settings.find(conf.cells.driver)
-    plugins.load_scheduler(conf.cells)
-    try:
-        paths.check_name(conf.cells.name)
-    except ValueError as error:
-        raise exceptions.ConfigurationError(reason='[cells] name: %s' % error) from None
-    rpc.get_transport(conf).cleanup()
-    try:
-        reports.parse_capabilities(conf.cells.capabilities)
-    except ValueError as error:
-        raise exceptions.ConfigurationError(reason='[cells] capabilities: %s' % error) from None
+    checks.values(conf)
+    for check_subject in checks.SUBJECTS:
+        check_subject(conf)
     database = engine.Database(cell.connection(conf))
     source = cell.source(conf, database)
     try:
@@ -93,25 +73,6 @@ def _check_neighbours(conf: cfg.ConfigOpts, source: neighbour_sources.Source) ->
         ) from None
 
 
-def _advise(conf: cfg.ConfigOpts, workers: int, concurrency: str) -> None:
-    """Say what works but not well."""
-    driver = sa.make_url(cell.connection(conf)).get_driver_name()
-    if driver == 'pysqlite' and workers > 1:
-        LOG.warning(
-            '%d workers share an SQLite database and take turns at writing; PostgreSQL or '
-            'MariaDB serve several workers better',
-            workers,
-        )
-    if concurrency == 'eventlet' and driver not in YIELDING_DRIVERS:
-        LOG.warning(
-            'Under eventlet every statement of the database driver %s stops the whole worker; '
-            'use %s, or %s=threading',
-            driver,
-            ' or '.join(YIELDING_DRIVERS),
-            VARIABLE,
-        )
-
-
 def run(concurrency: str) -> int:
     """Run the daemon and return its exit code.
 
@@ -120,7 +81,8 @@ def run(concurrency: str) -> int:
 
     def make(conf: cfg.ConfigOpts, outcome: outcomes.Outcome) -> tuple[service.CellsService, int]:
         workers = conf.workers or conf.cells.workers
-        _advise(conf, workers, concurrency)
+        for text in checks.advice(conf, workers, concurrency):
+            LOG.warning('%s', text)
         return service.CellsService(conf, outcome), workers
 
     return launch.run('nova-cells', read_conf, check, make)

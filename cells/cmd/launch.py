@@ -7,25 +7,8 @@ from oslo_config import cfg
 from oslo_log import log
 from oslo_service import service as oslo_service
 
-from cells import conf as cells_conf
 from cells import exceptions
 from cells import outcome as outcomes
-
-
-def check_values(conf: cfg.ConfigOpts) -> None:
-    """Look at every option of this project.
-
-    oslo.config does so when a value is asked for, which may be hours after the start.
-
-    :raises ConfigurationError: a value cannot be one.
-    """
-    for group, options in cells_conf.list_opts():
-        section = conf if group == 'DEFAULT' else conf[group]
-        for option in options:
-            try:
-                getattr(section, option.dest)
-            except cfg.Error as error:
-                raise exceptions.ConfigurationError(reason='[%s] %s' % (group, error)) from None
 
 
 def run(

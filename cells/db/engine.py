@@ -120,6 +120,11 @@ def fault(url: str) -> str | None:
     return None
 
 
+def time_of(connection: sa.Connection) -> float:
+    """Return the time by the clock of the database, in seconds since the epoch."""
+    return float(connection.execute(sa.select(now())).scalar_one())
+
+
 def replicates(connection: sa.Connection) -> bool:
     """Tell whether what happens to instances is noted for the cells above."""
     return bool(connection.get_execution_options().get('cells_replicates'))

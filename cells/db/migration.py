@@ -9,7 +9,7 @@ import alembic.script
 import sqlalchemy as sa
 
 from cells import exceptions
-from cells.db import engine
+from cells.db import engine, models
 
 
 def _config(connection: sa.Connection | None = None) -> alembic.config.Config:
@@ -55,3 +55,17 @@ def check(database: engine.Database) -> None:
     ours = {entry.revision for entry in script.walk_revisions()}
     if found is None or found in ours:
         raise exceptions.SchemaError(found=found or 'none', wanted=wanted)
+
+
+def missing(connection: sa.Connection) -> list[str]:
+    """Return the tables and columns (``table.column``) of the models that are not there."""
+    inspector = sa.inspect(connection)
+    there = set(inspector.get_table_names())
+    found = []
+    for table in models.Base.metadata.sorted_tables:
+        if table.name not in there:
+            found.append(table.name)
+            continue
+        columns = {column['name'] for column in inspector.get_columns(table.name)}
+        found += ['%s.%s' % (table.name, one.name) for one in table.c if one.name not in columns]
+    return sorted(found)

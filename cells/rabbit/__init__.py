@@ -23,13 +23,17 @@ from cells.rabbit.client import (
     quote_credentials,
     warm_up,
 )
+from cells.rabbit.probe import DEFAULT_PORT, Broker, brokers
 from cells.rabbit.queues import listen
 from cells.rabbit.server import LateAckServer
 
 __all__ = [
+    'DEFAULT_PORT',
     'OPTIONS_NOT_LISTED',
+    'Broker',
     'LateAckServer',
     'OneCast',
+    'brokers',
     'is_rabbit',
     'kombu',
     'listen',

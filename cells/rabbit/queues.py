@@ -165,11 +165,12 @@ def _fanout_exchange(connection: Any, topic: str) -> kombu.Exchange:
 
 
 def _needs_quorum(connection: Any) -> bool:
-    return connection.rabbit_transient_quorum_queue or _version(connection) >= NO_TRANSIENT_QUEUES
+    properties = connection.connection.connection.server_properties
+    return connection.rabbit_transient_quorum_queue or version_of(properties) >= NO_TRANSIENT_QUEUES
 
 
-def _version(connection: Any) -> tuple[int, ...]:
-    properties: Mapping[str, Any] = connection.connection.connection.server_properties
+def version_of(properties: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the version of a broker from what it says of itself, the first two numbers."""
     words = str(properties.get('version', '')).split('.')
     return tuple(int(word) for word in words[:2] if word.isdigit())
 

@@ -14,12 +14,11 @@ concurrency.hush()  # before what follows imports eventlet
 
 from cells import cell, context, exceptions, rpcapi  # noqa: E402
 from cells.client import base as client_base  # noqa: E402
-from cells.cmd import launch  # noqa: E402
 from cells.db import engine  # noqa: E402
 
 NAMESPACE: Final = 'cells.manage'
 #: Seconds that the daemon of the cell gets to answer.
-TIMEOUT: Final = 20.0
+TIMEOUT: Final = 20.0  # of which 5 are for the transport
 #: Loggers of libraries; what goes wrong in them a command says in its own line.
 LIBRARIES: Final = ('alembic', 'amqp', 'kombu', 'oslo', 'oslo_messaging', 'stevedore')
 
@@ -88,13 +87,6 @@ class ManageApp(app.App):
         dirs = [word for path in self.options.config_dir for word in ('--config-dir', path)]
         self.conf([*files, *dirs], project='cells', prog='nova-cells')
 
-    def check_options(self) -> None:
-        """Look at every option of the configuration.
-
-        :raises ConfigurationError: a value cannot be one.
-        """
-        launch.check_values(self.conf)
-
     @property
     def own_name(self) -> str:
         """The name of the cell."""
@@ -104,6 +96,11 @@ class ManageApp(app.App):
     def timeout(self) -> float:
         """Seconds that the daemon of the cell gets to answer."""
         return float(self.options.timeout)
+
+    @property
+    def answer_seconds(self) -> int:
+        """Seconds that other cells get, so that the daemon can answer within its own."""
+        return max(1, int(self._call_timeout))
 
     def database(self) -> engine.Database:
         """Return the database of the cell."""
@@ -155,7 +152,7 @@ class ManageApp(app.App):
 
     @property
     def _call_timeout(self) -> float:
-        return max(0.0, self.timeout - client_base.TRANSPORT_SECONDS)
+        return self.timeout - client_base.TRANSPORT_SECONDS  # which a client adds again
 
     def _transport(self) -> Any:
         return client_base.transport_of(self.conf)

@@ -23,6 +23,10 @@ FAILED: Final = 1
 TROUBLE: Final = 3
 
 
+#: What a client of the daemon raises when it does not get an answer, or one that says no.
+ERRORS: Final = (oslo_messaging.MessagingException, exceptions.CellsError)
+
+
 class Command(command.Command):
     """A command that prints what it did itself, or nothing."""
 
@@ -88,7 +92,7 @@ class Command(command.Command):
         if 'could not be reached' in error:
             return self._no_bus(error)
         return (
-            'The daemon of cell %s did not answer within %g seconds: start nova-cells with this '
+            'The daemon of cell %s did not answer within %g s: start nova-cells with this '
             'configuration, see its log, or give it longer with --timeout'
             % (self.app.own_name, self.app.timeout)
         )

@@ -156,8 +156,8 @@ def _waiting(node: Node) -> str:
 
 def _notes(node: Node) -> str:
     found = []
-    if node.state != trees.UP and node.why:
-        found.append(node.why)
+    if node.state == trees.DOWN:
+        found.append('does not answer')
     if node.silent is not None and node.state != trees.UP:
         found.append('silent for %s' % words.duration(node.silent))
     if node.drained:

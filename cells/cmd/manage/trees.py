@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -16,6 +17,8 @@ from cells.sightings import MUTE_SECONDS
 UP: Final = 'up'
 DOWN: Final = 'down'
 UNKNOWN: Final = 'unknown'
+
+_MESSAGE: Final = re.compile(', message [0-9a-f-]{36}')
 
 
 @dataclasses.dataclass
@@ -84,7 +87,9 @@ def assemble(
     for one in missing:
         node = nodes.setdefault(one['cell'], Node(one['cell']))
         if node.state != UP:
-            node.state, node.why = DOWN, node.why or one['reason']
+            # The ids of messages are for logs.
+            node.state = DOWN
+            node.why = node.why or _MESSAGE.sub('', one['reason'])
     return sorted(nodes.values(), key=lambda node: node.path.split(SEPARATOR))
 
 

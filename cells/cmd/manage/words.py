@@ -10,10 +10,12 @@ def duration(seconds: float | None) -> str:
     """Return a length of time as its largest unit that fits, '-' for None."""
     if seconds is None:
         return '-'
+    if abs(seconds) < 1:
+        return '%.0f ms' % (seconds * 1000)
     for unit, length in _UNITS:
         if abs(seconds) >= 2 * length:
             return '%.0f %s' % (seconds / length, unit)
-    return '%.0f s' % seconds if abs(seconds) >= 10 else '%.2g s' % seconds
+    return '%.0f s' % seconds if abs(seconds) >= 10 else '%.1f s' % seconds
 
 
 def yes(value: object) -> str:

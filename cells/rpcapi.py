@@ -126,7 +126,7 @@ class OpsAPI(base.Client):
         :param operation: the name of a listing, such as ``service_get_all``.
         :param args: its arguments.
         :param seconds: that the cells get to answer, at most ``[cells] call_timeout``.
-        :returns: ``{'answers': [{'cell', 'value'}], 'missing': [{'cell', 'reason'}]}``.
+        :returns: ``{'answers': [{'cell', 'value'}], 'missing': [{'cell', 'reason', 'error'}]}``.
         """
         if seconds is None:
             return self._ask(ctxt, 'query', operation=operation, args=dict(args or {}))

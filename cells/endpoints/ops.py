@@ -192,7 +192,11 @@ class OpsManager:
                 if one.failure is None
             ],
             'missing': [
-                {'cell': one.cell_name, 'reason': one.failure.message}
+                {
+                    'cell': one.cell_name,
+                    'reason': one.failure.message,
+                    'error': one.failure.name,
+                }
                 for one in responses
                 if one.failure is not None
             ],

@@ -60,22 +60,22 @@ class Sync(tree.TreeCommand, base.Lister):
         if since is not None:
             since = times.parse('--updated-since', since).replace(tzinfo=datetime.UTC).isoformat()
         ctxt = self.app.request()
-        others = self._others(self.app.ops().query(ctxt, 'x_sync_progress', _of(ctxt)))
-        if not others:
+        neighbours = self.app.api().get_cell_info_for_neighbors(ctxt)
+        if all(one['is_parent'] for one in neighbours):
             raise exceptions.CellsError(
                 'There is no cell below %s: order it in a cell that has others below it'
                 % self.app.own_name
             )
         self.app.api().sync_instances(ctxt, parsed_args.project, since, parsed_args.deleted)
         found = self._wait(ctxt, parsed_args.wait)
-        for cell, reason in found['missing'].items():
-            self.warn('Cell %s did not answer: %s', cell, reason)
+        self.name_missing(found['missing'])
         if not found['over'] and parsed_args.wait:
             self.warn('Not all cells are through; see "request show %s"', ctxt.request_id)
+        silent = {one['cell'] for one in found['missing']}
         return COLUMNS, [
             (
                 cell,
-                ON_ITS_WAY if one is None else one['state'],
+                (None if cell in silent else ON_ITS_WAY) if one is None else one['state'],
                 *((one or {}).get(name) for name in ('looked_at', 'repaired', 'total')),
             )
             for cell, one in sorted(found['cells'].items())
@@ -105,16 +105,18 @@ class Sync(tree.TreeCommand, base.Lister):
             while True:
                 answer = self.app.ops().query(ctxt, 'x_sync_progress', _of(ctxt))
                 cells = self._others(answer)
-                missing = {one['cell']: one['reason'] for one in answer['missing']}
+                mute = {one['cell'] for one in answer['missing'] if tree.cannot_be_asked(one)}
                 known = [one for one in cells.values() if one is not None]
-                over = not missing and all(
-                    one is not None and one['state'] == sync_requests.DONE for one in cells.values()
+                over = all(
+                    one is not None and one['state'] == sync_requests.DONE
+                    for cell, one in cells.items()
+                    if cell not in mute
                 )
                 total = sum(one['total'] for one in known)
                 looked_at = sum(min(one['looked_at'], one['total']) for one in known)
                 bar.update(task, total=total or None, completed=looked_at)
                 if over or time.monotonic() >= until:
-                    return {'cells': cells, 'missing': missing, 'over': over}
+                    return {'cells': cells, 'missing': answer['missing'], 'over': over}
                 time.sleep(min(PAUSE, max(0.0, until - time.monotonic())))
 
 

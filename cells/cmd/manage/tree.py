@@ -1,6 +1,6 @@
 """What commands share that ask all cells, this one and those below it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from cells import context, exceptions, offline
@@ -43,9 +43,19 @@ class TreeCommand(base.Command):
         if local:
             return [(self.app.own_name, self._ask_database(operation, args))]
         answer = self.app.ops().query(ctxt or self.app.request(), operation, args)
-        for one in answer['missing']:
-            self.warn('Cell %s did not answer: %s', one['cell'], one['reason'])
+        self.name_missing(answer['missing'])
         return [(one['cell'], one['value']) for one in answer['answers']]
+
+    def name_missing(self, missing: Iterable[Mapping[str, Any]]) -> None:
+        """Say which cells did not answer, and why; that one never will is no trouble."""
+        for one in missing:
+            if cannot_be_asked(one):
+                self.app.stderr.write(
+                    'Cell %s cannot be asked: it is a nova-cells, or older than this\n'
+                    % one['cell']
+                )
+            else:
+                self.warn('Cell %s did not answer: %s', one['cell'], one['reason'])
 
     def _ask_database(self, operation: str, args: Mapping[str, Any]) -> Any:
         found = offline.OfflineCell(self.app.conf)
@@ -64,6 +74,11 @@ class TreeCommand(base.Command):
 
     def _with_help(self, text: str) -> str:
         return text + LOCAL_HELP if self.may_be_local and LOCAL_HELP not in text else text
+
+
+def cannot_be_asked(missing: Mapping[str, Any]) -> bool:
+    """Tell whether a cell that is missing does not know what it was asked."""
+    return bool(missing.get('error') == exceptions.CellServiceAPIMethodNotFound.__name__)
 
 
 def check_id(what: str, value: str, longest: int = 255) -> str:

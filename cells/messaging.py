@@ -171,15 +171,20 @@ class MessageRunner:
         operation: str,
         target: paths.CellPath,
         kwargs: Mapping[str, Any],
+        seconds: float | None = None,
     ) -> Response:
         """Ask one cell, and wait.
 
         :param target: the path to it, this cell first.
+        :param seconds: that it gets; None, and at most, ``[cells] call_timeout``.
         :returns: its answer, or the failure in its place; nothing is raised for what
             other cells do or fail to do.
         """
         target = self._state.resolve(target)
-        message = TargetedMessage(target_cell=target, **self._fields(ctxt, operation, kwargs))
+        if seconds is not None:
+            seconds = min(seconds, self._call_timeout)
+        fields = self._fields(ctxt, operation, kwargs, seconds=seconds)
+        message = TargetedMessage(target_cell=target, **fields)
         self._check_sendable(message)
         return self._questions.ask_one(message)
 

@@ -140,17 +140,28 @@ class OpsAPI(base.Client):
             within=seconds,
         )
 
-    def differences(self, ctxt: Any, cell_name: str, after: str | None = None) -> dict[str, Any]:
+    def differences(
+        self, ctxt: Any, cell_name: str, after: str | None = None, seconds: int | None = None
+    ) -> dict[str, Any]:
         """Compare a page of the instances of a cell with the records here, at the top.
 
         :param cell_name: the path to the cell.
         :param after: ``until`` of the page before.
+        :param seconds: that the cell gets to answer, at most ``[cells] call_timeout``.
         :returns: uuids by ``differ``, ``missing`` (here), ``gone`` (deleted here), ``refused``
             (of another cell) and ``extra`` (not there); how many were ``compared``, and how
             many are ``unsettled``: something of them is on its way; ``until``, None at the end.
         :raises Invalid: the own cell is not the top.
         """
-        return self._ask(ctxt, 'differences', cell_name=cell_name, after=after)
+        return self._call_within(
+            seconds,
+            ctxt,
+            versions.OPS_SINCE['differences'],
+            'differences',
+            cell_name=cell_name,
+            after=after,
+            within=seconds,
+        )
 
     def tree(self, ctxt: Any, seconds: int | None = None) -> dict[str, Any]:
         """Ask all cells how they do: see :meth:`cells.status.CellStatus.summary`.

@@ -204,10 +204,15 @@ class OpsManager:
 
     @rpc.served
     def differences(
-        self, ctxt: context.RequestContext, cell_name: object, after: object = None
+        self,
+        ctxt: context.RequestContext,
+        cell_name: object,
+        after: object = None,
+        within: object = None,
     ) -> dict[str, Any]:
         """Compare a page of the instances of a cell with the records here; change nothing.
 
+        :param within: seconds that the cell gets; None, and at most, ``[cells] call_timeout``.
         :raises Invalid: this cell is not the top of the tree.
         :raises CellTimeout: the cell did not answer.
         """
@@ -218,7 +223,9 @@ class OpsManager:
                 % topology.own_name
             )
         route = self._state.resolve(base.cell_path(cell_name))
-        response = self._runner.call(ctxt, 'x_instance_contents', route, {'after': after})
+        seconds = None if within is None else arguments.number('within', within, 1)
+        question = {'after': after}
+        response = self._runner.call(ctxt, 'x_instance_contents', route, question, seconds)
         if response.failure is not None:
             raise remote_errors.exception_of(response.failure)
         told = arguments.mapping('the answer of %s' % route, response.value)

@@ -100,7 +100,7 @@ def cloud(rabbit):
         CELLS,
         workers=1,
         prefix='manage_ops_',
-        options='call_timeout = 3\nreceipt_timeout = 2\nheal_round_interval = 5\n'
+        options='call_timeout = 30\nreceipt_timeout = 2\nheal_round_interval = 5\n'
         'heal_page_interval = 0.1\n',
     )
     agents = [
@@ -460,11 +460,13 @@ def test_what_cannot_be_done_with_the_journal_is_said(cloud, in_journal):
 
 def test_a_silent_cell_is_named_and_costs_only_its_own_answer(cloud):
     cloud.tree['leaf'].kill()
-    found = cloud.run('api', 'request', 'show', cloud.request_id, '-f', 'json')
+    # It gets what --timeout leaves it, not all of the time of [cells] call_timeout.
+    asked = ['--timeout', '7', 'request', 'show', cloud.request_id]
+    found = cloud.run('api', *asked, '-f', 'json')
     assert found.returncode == 3
     assert 'Cell api!mid!leaf did not answer' in found.stderr
     assert any(row['Cell'] == 'api!mid!leaf2' for row in json.loads(found.stdout))
-    waited = cloud.run('api', 'instance', 'sync', '--wait', '1')
+    waited = cloud.run('api', '--timeout', '7', 'instance', 'sync', '--wait', '1')
     assert waited.returncode == 3
     assert 'Cell api!mid!leaf did not answer' in waited.stderr
 

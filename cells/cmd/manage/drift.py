@@ -124,7 +124,9 @@ class Drift(tree.TreeCommand, base.Lister):
     def _pages(self, cell: str) -> Iterator[dict[str, Any]]:
         after = None
         while True:
-            page = self.app.ops().differences(self.app.request(), cell, after)
+            page = self.app.ops().differences(
+                self.app.request(), cell, after, self.app.answer_seconds
+            )
             yield page
             after = page['until']
             if after is None:

@@ -103,7 +103,12 @@ class Sync(tree.TreeCommand, base.Lister):
         with bar:
             task = bar.add_task('Instances', total=None)
             while True:
-                answer = self.app.ops().query(ctxt, 'x_sync_progress', _of(ctxt))
+                answer = self.app.ops().query(
+                    ctxt,
+                    'x_sync_progress',
+                    {'request_id': ctxt.request_id},
+                    self.app.answer_seconds,
+                )
                 cells = self._others(answer)
                 mute = {one['cell'] for one in answer['missing'] if tree.cannot_be_asked(one)}
                 known = [one for one in cells.values() if one is not None]
@@ -118,7 +123,3 @@ class Sync(tree.TreeCommand, base.Lister):
                 if over or time.monotonic() >= until:
                     return {'cells': cells, 'missing': answer['missing'], 'over': over}
                 time.sleep(min(PAUSE, max(0.0, until - time.monotonic())))
-
-
-def _of(ctxt: Any) -> dict[str, Any]:
-    return {'request_id': ctxt.request_id}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from cells import context, exceptions, offline
+from cells import exceptions, offline
 from cells.cmd.manage import base
 from cells.handlers import operators
 
@@ -32,9 +32,7 @@ class TreeCommand(base.Command):
         self,
         operation: str,
         args: Mapping[str, Any],
-        *,
         local: bool = False,
-        ctxt: context.RequestContext | None = None,
     ) -> list[tuple[str, Any]]:
         """Return what each cell says, with the path to it; those that say nothing are named.
 
@@ -42,7 +40,8 @@ class TreeCommand(base.Command):
         """
         if local:
             return [(self.app.own_name, self._ask_database(operation, args))]
-        answer = self.app.ops().query(ctxt or self.app.request(), operation, args)
+        seconds = self.app.answer_seconds
+        answer = self.app.ops().query(self.app.request(), operation, args, seconds)
         self.name_missing(answer['missing'])
         return [(one['cell'], one['value']) for one in answer['answers']]
 

@@ -3,7 +3,7 @@
 from cells import deadlines, exceptions, routing, wire
 from cells.drivers import base
 from cells.messages import Message, TargetedMessage
-from cells.operations import OPERATIONS, Direction, Side
+from cells.operations import Direction, Operation, Side
 from cells.state import CellStateManager
 from cells.stats import Stats
 
@@ -18,11 +18,13 @@ class Admission:
         driver: base.CellsDriver,
         stats: Stats,
         max_message_bytes: int,
+        extensions: bool,
     ) -> None:
         self._state = state
         self._driver = driver
         self._stats = stats
         self._max_message_bytes = max_message_bytes
+        self._extensions = extensions
 
     def admit(self, text: str) -> Message:
         """Return the message of an envelope, as it is in this cell.
@@ -37,7 +39,7 @@ class Admission:
                 reason='it has %d bytes, at most %d are allowed (from an unknown sender)'
                 % (size, self._max_message_bytes)
             )
-        message = wire.decode(text)
+        message = wire.decode(text, self._extensions)
         neighbours = self._state.topology.neighbours
         try:
             routing.check_arrival(message, neighbours)
@@ -72,13 +74,13 @@ def passes(message: Message, hop: str | None) -> bool:
     return not message.need_response
 
 
-def check(message: Message, late: float) -> None:
+def check(message: Message, row: Operation | None, late: float) -> None:
     """Refuse a request that does not fit its row, or that comes too late (X2, R4).
 
+    :param row: None for an operation that is not known here.
     :param late: seconds since its asker stopped waiting; negative while it waits.
     :raises WireError: why it is refused.
     """
-    row = OPERATIONS.get(message.method_name)
     kind = wire.kind_of(message)
     side = Side.PARENT if message.direction is Direction.DOWN else Side.CHILD
     if row is not None and (kind not in row.kinds or side not in row.allowed_from):

@@ -221,7 +221,7 @@ class BuildLetters:
         if above is None:
             return
         ctxt = context.answer_context(asked.message.ctxt)
-        if row['attempt_above'] is not None:
+        if row['attempt_above'] is not None and not self._cells.is_plain(above):
             self._answer(connection, above, row, accepted, reasons, ctxt)
         elif accepted is False:
             self._error_above(connection, row['instance_uuid'], reasons, ctxt)

@@ -74,6 +74,18 @@ def attempts_above(kwargs: Any) -> dict[str, int]:
     }
 
 
+def without_attempts(kwargs: Any) -> Any:
+    """Return a request without what cells of our kind tell each other in it.
+
+    A plain cell passes it on unread, and expects no answer.
+    """
+    properties = kwargs.get('filter_properties') if isinstance(kwargs, Mapping) else None
+    if not isinstance(properties, Mapping) or PLACEMENT not in properties:
+        return kwargs
+    left = {name: value for name, value in properties.items() if name != PLACEMENT}
+    return {**kwargs, 'filter_properties': left}
+
+
 def parse(kwargs: Any, find_flavor: FindFlavor) -> list[Wanted]:
     """Return the instances of a request.
 

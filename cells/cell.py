@@ -43,6 +43,7 @@ from cells import (
     status,
     sweep,
     sync,
+    versions,
 )
 from cells.compute import build_ends, builds, host_outcomes, host_sender, hosts, results
 from cells.db import engine, migration
@@ -100,7 +101,9 @@ class Cell:
                 place=place(conf),
                 source=source(conf, self.database),
                 seen=sightings.Sightings(
-                    database=self.database, mute_interval=options.mute_child_interval
+                    database=self.database,
+                    mute_interval=options.mute_child_interval,
+                    extensions=options.envelope_extensions,
                 ),
                 database=self.database,
                 check_interval=max(1, options.db_check_interval),
@@ -118,6 +121,7 @@ class Cell:
                 queue_type=options.queue_type,
                 send_queue_length=options.send_queue_length,
                 max_message_bytes=options.max_message_bytes,
+                version_cap=intercell_cap(conf),
                 stats=self.stats,
             ),
         )
@@ -161,6 +165,7 @@ class Cell:
             handler_threads=options.handler_threads,
             waiting_per_neighbour=options.rpc_threads // 4,
             action_timeout=options.action_timeout,
+            extensions=options.envelope_extensions,
         )
         self.outbox = outbox.Outbox(
             database=self.database,
@@ -228,6 +233,7 @@ class Cell:
                 self.database, options.reserve_percent, conf.service_down_time
             ),
             enabled=self.takes_builds,
+            extensions=options.envelope_extensions,
         )
         self.status = status.CellStatus(
             database=self.database,
@@ -508,6 +514,17 @@ def source(conf: cfg.ConfigOpts, database: engine.Database) -> neighbour_sources
             reason='[cells] cells_config = %s: there is no such file' % path
         )
     return neighbour_sources.FileSource(found)
+
+
+def intercell_cap(conf: cfg.ConfigOpts) -> str | None:
+    """Return the highest version of the RPC between cells that this cell sends.
+
+    :raises ConfigurationError: the option says none.
+    """
+    try:
+        return versions.intercell_cap(conf.upgrade_levels.intercell)
+    except ValueError as error:
+        raise exceptions.ConfigurationError(reason=str(error)) from None
 
 
 def connection(conf: cfg.ConfigOpts) -> str:

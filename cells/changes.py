@@ -12,6 +12,7 @@ from cells import (
     exceptions,
     failure_reports,
     failures,
+    operations,
     orders,
     paths,
     routing,
@@ -24,7 +25,7 @@ from cells.drivers import base
 from cells.failure_reports import FailureReports
 from cells.journal import Journal
 from cells.messages import BroadcastMessage, Message, TargetedMessage
-from cells.operations import OPERATIONS, Direction
+from cells.operations import Direction
 from cells.post import Post
 from cells.state import CellStateManager
 from cells.stats import Stats
@@ -45,6 +46,7 @@ class Changes:
         stats: Stats,
         max_hop_count: int,
         action_timeout: float,
+        extensions: bool,
     ) -> None:
         self._state = state
         self._post = post
@@ -53,6 +55,7 @@ class Changes:
         self._stats = stats
         self._max_hop_count = max_hop_count
         self._action_timeout = action_timeout
+        self._extensions = extensions
 
     def order(self, journal: Journal, message: Message) -> None:
         """Journal a change of this cell's own; returns when it is safe.
@@ -164,7 +167,7 @@ class Changes:
 
         :raises CellsError: it cannot be done.
         """
-        row = OPERATIONS.get(operation)
+        row = operations.find(operation, self._extensions)
         if row is None or not row.external:
             return
         message = self._arrived(envelope)
@@ -173,14 +176,14 @@ class Changes:
 
     def _arrived(self, envelope: str) -> Message:
         own_name = self._state.topology.own_name
-        message = wire.decode(envelope)
+        message = wire.decode(envelope, self._extensions)
         if message.routing_path == paths.CellPath((own_name,)):
             return message
         return message.hopped(own_name)
 
     def _is_for(self, message: BroadcastMessage) -> bool:
         """Tell whether a broadcast is carried out in this cell."""
-        row = OPERATIONS.get(message.method_name)
+        row = operations.find(message.method_name, self._extensions)
         if row is None:
             return False
         if row.at_top:

@@ -7,7 +7,7 @@ reach the next process unchanged.
 
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from oslo_context import context as oslo_context
 
@@ -86,6 +86,21 @@ def _now() -> str:
     return now.replace(tzinfo=None).isoformat(timespec='microseconds')
 
 
+def asked_at(ctxt: Mapping[str, Any]) -> float | None:
+    """Return when a user asked, in seconds since the epoch.
+
+    :param ctxt: in its form on the wire.
+    :returns: None when it does not say it in a form that is known (V8).
+    """
+    try:
+        asked = datetime.datetime.fromisoformat(ctxt['timestamp'])
+        if asked.tzinfo is None:
+            asked = asked.replace(tzinfo=datetime.UTC)
+        return asked.timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
 def background() -> RequestContext:
     """Return the context of what a cell does by itself: the few keys that every peer needs."""
     request_id = oslo_context.generate_request_id()
@@ -106,6 +121,68 @@ def answer_context(ctxt: Mapping[str, Any]) -> dict[str, Any]:
     """
     kept = ('user_id', 'project_id', 'request_id', 'timestamp')
     return {**{key: ctxt.get(key) for key in kept}, 'is_admin': False}
+
+
+def plain_answer_context(ctxt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an answer to a plain cell keeps of the context of its question.
+
+    All that its own answers would (``spec/intercell.json``, ``request_context``), but for secrets
+    (X4), and but for what is so long that the answer would grow with the question (R8).
+    """
+    kept = {key: value for key, value in ctxt.items() if key in _WIRE_KEYS and _is_short(value)}
+    for key, nothing in (('auth_token', None), ('service_catalog', [])):
+        if key in ctxt:
+            kept[key] = nothing
+    return kept
+
+
+#: Keys of the contexts of all releases.
+_WIRE_KEYS: Final = frozenset(
+    (
+        'auth_token',
+        'domain',
+        'global_request_id',
+        'instance_lock_checked',
+        'is_admin',
+        'is_admin_project',
+        'project',
+        'project_domain',
+        'project_id',
+        'project_name',
+        'quota_class',
+        'read_deleted',
+        'read_only',
+        'remote_address',
+        'request_id',
+        'resource_uuid',
+        'roles',
+        'service_catalog',
+        'show_deleted',
+        'system_scope',
+        'tenant',
+        'timestamp',
+        'user',
+        'user_domain',
+        'user_id',
+        'user_identity',
+        'user_name',
+    )
+)
+#: Of a value in a context: most characters, and most items of a list.
+_LONGEST: Final = 255
+_MOST: Final = 100
+
+
+def _is_short(value: Any) -> bool:
+    if isinstance(value, list):
+        return (
+            len(value) <= _MOST
+            and not any(isinstance(one, list) for one in value)
+            and all(map(_is_short, value))
+        )
+    return isinstance(value, bool | int | float | None) or (
+        isinstance(value, str) and len(value) <= _LONGEST
+    )
 
 
 def rpc_context(ctxt: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from cells.messages import Extension
 #: What a cell keeps for itself of the time that it is given.
 SHARE: Final = 0.95
 AT_LEAST_EARLY: Final = 0.05
+#: A question of a plain cell is too late after so many times what such a cell waits.
+PLAIN_TIMES: Final = 2
 #: How long after its end a question may still be taken, for clocks that differ.
 GRACE: Final = 1.0
 
@@ -33,3 +35,16 @@ def remaining(extension: Extension | None, now: float, default: float) -> float:
     # A clock of the sender that is ahead must not make the answer due later.
     age = max(0.0, now - extension.sent_at)
     return min(extension.budget_ms / 1000 - age, default)
+
+
+def remaining_plain(asked_at: float | None, now: float, default: float) -> float:
+    """Return for how many seconds a plain cell still waits for the answer to its question.
+
+    It says nothing of that, so it waits ``default`` from now on; but not when its user asked
+    long ago, and the question has lain in a queue since (R4).
+
+    :param asked_at: when its user asked, by the clock of whoever served that one; None when it
+        is not known.
+    """
+    age = 0.0 if asked_at is None else now - asked_at
+    return default - age if age > PLAIN_TIMES * default else default

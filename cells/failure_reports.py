@@ -112,7 +112,11 @@ class FailureReports:
     def _refuse_build(self, connection: sa.Connection, message: Message, failed: Failed) -> None:
         """Have the cell above, which placed a build here, try the next one."""
         attempts = build_requests.attempts_above(message.method_kwargs.get('build_inst_kwargs'))
-        if message.neighbour is None or failed.instance_uuid not in attempts:
+        if (
+            message.extension is None
+            or message.neighbour is None
+            or failed.instance_uuid not in attempts
+        ):
             self.tell_above(connection, failed)
             return
         self._letters.write(

@@ -132,6 +132,11 @@ def with_extension(message: Message, extension: Extension | None) -> Message:
     return dataclasses.replace(message, extension=extension)
 
 
+def without_extension(message: Message) -> Message:
+    """Return what is left of the message in a nova-cells, which knows no key of ours."""
+    return dataclasses.replace(message, extension=None, unknown={})
+
+
 def with_fanout(message: ResponseMessage, fanout: bool) -> ResponseMessage:
     """Return the answer with what it says about its last hop."""
     return dataclasses.replace(message, fanout=fanout)

@@ -74,6 +74,8 @@ class MessageRunner:
     :param max_hop_count: how many cells a message from here may pass.
     :param waiting_per_neighbour: how many calls may wait for the same neighbour.
     :param action_timeout: seconds after which an order is not carried out any more.
+    :param extensions: whether this cell adds to messages what nova-cells do not know, and reads
+        what others add.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class MessageRunner:
         handler_threads: int,
         waiting_per_neighbour: int,
         action_timeout: float,
+        extensions: bool = True,
     ) -> None:
         self._state = state
         self._stats = stats
@@ -99,8 +102,13 @@ class MessageRunner:
         self._call_timeout = call_timeout
         self._max_hop_count = max_hop_count
         self._max_message_bytes = max_message_bytes
+        self._extensions = extensions
         self._admission = admission.Admission(
-            state=state, driver=driver, stats=stats, max_message_bytes=max_message_bytes
+            state=state,
+            driver=driver,
+            stats=stats,
+            max_message_bytes=max_message_bytes,
+            extensions=extensions,
         )
         self._post = Post(
             state=state,
@@ -109,6 +117,7 @@ class MessageRunner:
             server=server,
             max_hop_count=max_hop_count,
             max_message_bytes=max_message_bytes,
+            extensions=extensions,
         )
         self._questions = Questions(
             state=state,
@@ -140,6 +149,7 @@ class MessageRunner:
             stats=stats,
             max_hop_count=max_hop_count,
             action_timeout=action_timeout,
+            extensions=extensions,
         )
         #: For the journal, which works through the runner.
         self.perform = self._changes.perform
@@ -338,7 +348,7 @@ class MessageRunner:
         :param count: of the state that it tells; goes behind the uuid, past plain cells.
         """
         fields = self._fields(context.background(), operation, kwargs, need_response=False)
-        if count is not None:
+        if count is not None and self._extensions:
             fields['uuid'] = wire.counted_uuid(fields['uuid'], count)
         self._post.report(BroadcastMessage(**fields), parent, on_sent)
 
@@ -372,11 +382,11 @@ class MessageRunner:
     ) -> dict[str, Any]:
         row = OPERATIONS[operation]
         uuid = messages.new_uuid()
-        if need_response:
+        if need_response and self._extensions:
             budget = self._call_timeout if seconds is None else seconds
             mark = Extension(0, time.time(), int(budget * 1000), self._server)
             uuid = wire.marked_uuid(uuid, mark)
-        elif ctxt.delivery_id:
+        elif not need_response and ctxt.delivery_id:
             # The same when a client's cast comes twice, so that it is done once.
             uuid = ctxt.delivery_id
         return {
@@ -434,9 +444,9 @@ class MessageRunner:
         if isinstance(message, ResponseMessage):
             self._questions.on_answer(message)
             return True
-        hop, row, refusal = None, OPERATIONS.get(message.method_name), None
+        hop, row, refusal = None, operations.find(message.method_name, self._extensions), None
         try:
-            admission.check(message, -self._questions.time_left(message))
+            admission.check(message, row, -self._questions.time_left(message))
             hop = self._next_hop(message)
             if row is None and not admission.passes(message, hop):
                 raise exceptions.CellServiceAPIMethodNotFound(detail=message.method_name)

@@ -228,6 +228,16 @@ _ROWS = (
 
 OPERATIONS: Final[dict[str, Operation]] = {row.name: row for row in _ROWS}
 
+
+def find(name: str, extensions: bool = True) -> Operation | None:
+    """Return an operation, None when a cell does not know it.
+
+    :param extensions: whether the cell has what nova-cells do not have.
+    """
+    row = OPERATIONS.get(name)
+    return row if extensions or row is None or not row.extension else None
+
+
 #: Operations that the runner itself consumes, without a handler.
 CONSUMED: Final = frozenset({RECEIPT, PING})
 

@@ -65,6 +65,7 @@ class Post:
 
     :param server: the server name of this worker, under which answers reach it.
     :param max_hop_count: the limit for messages from here.
+    :param extensions: whether envelopes carry what only cells of ours know.
     """
 
     def __init__(
@@ -76,12 +77,14 @@ class Post:
         server: str,
         max_hop_count: int,
         max_message_bytes: int,
+        extensions: bool,
     ) -> None:
         self._state = state
         self._driver = driver
         self._stats = stats
         self._server = server
         self._max_hop_count = max_hop_count
+        self._extensions = extensions
         self._room = max(max_message_bytes - ENVELOPE_BYTES, max_message_bytes // 2)
         self._later = _Later()
         self._lock = threading.Lock()
@@ -94,6 +97,8 @@ class Post:
 
         :param budget_ms: within how many milliseconds an answer is wanted.
         """
+        if not self._extensions:
+            return wire.encode(messages.with_extension(message, None))
         server = None if budget_ms is None else self._server
         return outward(message, self._state.cell_id, budget_ms, server)
 
@@ -164,8 +169,9 @@ class Post:
         :param told: whether the log has already what is wrong in the answer.
         """
         target = routing.way_back(message)
+        kept = context.answer_context if message.extension else context.plain_answer_context
         answer = ResponseMessage(
-            ctxt=context.answer_context(message.ctxt),
+            ctxt=kept(message.ctxt),
             method_name='parse_responses',
             method_kwargs=_encoded(self._presentable(message, responses, told), self._room),
             direction=message.direction.opposite,

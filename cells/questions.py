@@ -14,7 +14,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cells import deadlines, dispatch, exceptions, remote_errors, replies, routing, waiting, wire
+from cells import (
+    context,
+    deadlines,
+    dispatch,
+    exceptions,
+    remote_errors,
+    replies,
+    routing,
+    waiting,
+    wire,
+)
 from cells.messages import (
     BroadcastMessage,
     Failure,
@@ -270,6 +280,9 @@ class Questions:
         if told is not None and message.neighbour is not None:
             offset = self._state.sightings.offset(message.neighbour)
         told = told or wire.source_extension(message)
+        if told is None and message.neighbour is not None:
+            asked_at = context.asked_at(message.ctxt)
+            return deadlines.remaining_plain(asked_at, time.time(), self._call_timeout)
         return deadlines.remaining(told, time.time() + offset, self._call_timeout)
 
     def next_hop(self, message: TargetedMessage | ResponseMessage) -> str | None:

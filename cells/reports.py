@@ -73,6 +73,7 @@ class Reports:
     :param capabilities: the own ones.
     :param count: returns the own capacities; may take a while.
     :param enabled: tells whether this cell takes new instances.
+    :param extensions: whether this cell adds to envelopes what nova-cells do not know.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Reports:
         capabilities: Mapping[str, list[str]],
         count: Callable[[], dict[str, Any]],
         enabled: Callable[[], bool] = lambda: True,
+        extensions: bool = True,
     ) -> None:
         self._state = state
         self._runner = runner
@@ -91,6 +93,7 @@ class Reports:
         self._capabilities = dict(capabilities)
         self._count = count
         self._enabled = enabled
+        self._protocol = versions.EXTENSION_VERSION if extensions else 0
         self._own: dict[str, Any] = {}
         self._counted: int | None = None
         self._versions: Mapping[str, int] = {}
@@ -123,7 +126,7 @@ class Reports:
             self._state.cell_id,
             topology.own_name,
             parent,
-            versions.EXTENSION_VERSION,
+            self._protocol,
         )
         parts: list[Mapping[str, list[str]]] = [{**self._capabilities, NODES: [node]}]
         drained = sorted(self._state.drained & frozenset(topology.children))

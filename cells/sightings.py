@@ -84,11 +84,17 @@ class Sightings:
     """The sightings of one worker. Thread-safe.
 
     :param mute_interval: seconds of silence that make a plain neighbour mute.
+    :param extensions: False: this cell adds nothing to envelopes, so that it and all its
+        neighbours are plain to each other.
     """
 
-    def __init__(self, *, database: engine.Database, mute_interval: float) -> None:
+    def __init__(
+        self, *, database: engine.Database, mute_interval: float, extensions: bool = True
+    ) -> None:
         self._database = database
         self._mute_interval = mute_interval
+        #: As given.
+        self.extensions = extensions
         self._lock = threading.Lock()
         self._sightings: dict[str, Sighting] = {}
         self._unsaved: set[str] = set()
@@ -254,6 +260,8 @@ class Sightings:
                     seen = self._of(name)
                     for key in SHARED:
                         setattr(seen, key, row[key])
+                    if not self.extensions:
+                        seen.protocol = 0  # it may be from before they were switched off
                     # After a restart the silence counts from the last message, not from now.
                     age = min(max(0.0, now - row['last_seen']), self._mute_interval * 2)
                     seen.heard = monotonic - age if first else monotonic
@@ -307,5 +315,6 @@ class Sightings:
     def _of(self, name: str) -> Sighting:
         seen = self._sightings.get(name)
         if seen is None:
-            seen = self._sightings[name] = Sighting(heard=time.monotonic())
+            protocol = -1 if self.extensions else 0
+            seen = self._sightings[name] = Sighting(protocol, heard=time.monotonic())
         return seen

@@ -203,6 +203,24 @@ def newest_object_version(name: str) -> str:
     return object_versions(name)[-1]
 
 
+def intercell_cap(setting: str | None) -> str | None:
+    """Return the version of the RPC between cells that ``[upgrade_levels] intercell`` stands for.
+
+    :param setting: a release name, a version, or None.
+    :returns: a version, None for no cap.
+    :raises ValueError: the setting is neither.
+    """
+    if setting is None:
+        return None
+    word = setting.strip().lower()
+    if word != INTERCELL_VERSION and word not in RELEASE_CAPS:
+        raise ValueError(
+            '[upgrade_levels] intercell = %r is neither a release (%s) nor %s, the only version '
+            'that there is' % (setting, ', '.join(RELEASE_CAPS), INTERCELL_VERSION)
+        )
+    return INTERCELL_VERSION
+
+
 def rpc_cap(setting: str | None) -> str | None:
     """Return the RPC version that ``[upgrade_levels] cells`` stands for.
 

@@ -108,9 +108,10 @@ def encode(message: Message) -> str:
     return dumps(envelope)
 
 
-def decode(text: str) -> Message:
+def decode(text: str, extensions: bool = True) -> Message:
     """Return the message that a text from a queue is.
 
+    :param extensions: False: keys that a nova-cells does not know are lost, as there.
     :raises InvalidMessage: it is none; the text says what is wrong with it and, as far as
         it tells, from whom it came.
     """
@@ -119,7 +120,8 @@ def decode(text: str) -> Message:
         envelope = loads(text, 'the envelope')
         if not isinstance(envelope, dict):
             raise exceptions.InvalidMessage(reason='the envelope is not an object')
-        return _message(envelope)
+        message = _message(envelope)
+        return message if extensions else messages.without_extension(message)
     except exceptions.InvalidMessage as error:
         path = envelope.get('routing_path') if isinstance(envelope, dict) else None
         came = 'it came by %.80r' % path if isinstance(path, str) else 'from an unknown sender'

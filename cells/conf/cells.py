@@ -173,6 +173,15 @@ OWN_OPTS = [
         'and no newer than its oldest nova-cells. All releases accept those of liberty.',
     ),
     cfg.BoolOpt(
+        'envelope_extensions',
+        default=True,
+        help='Whether this cell adds to its messages what only cells of this kind know: deadlines, '
+        'confirmations, states of many instances at a time. With false, what it sends is what a '
+        'nova-cells sends, it leaves unread what its neighbours add, and they and it treat each '
+        'other as nova-cells. A nova-cells needs no such setting, as it leaves out what it does '
+        'not know.',
+    ),
+    cfg.BoolOpt(
         'enabled',
         default=True,
         mutable=True,

@@ -1,4 +1,4 @@
-"""Options of the group ``upgrade_levels``: how far clients may go."""
+"""Options of the group ``upgrade_levels``: how far clients, and cells to each other, may go."""
 
 from collections.abc import Iterable
 
@@ -10,6 +10,11 @@ OPTS = [
         help='Highest version of the cells RPC that clients send: a release name from grizzly '
         'on, or a version from 1.0 to 1.37. Objects go out at the versions of that release, or '
         'of the first that knows the version. Unset: no limit.',
+    ),
+    cfg.StrOpt(
+        'intercell',
+        help='Highest version of the RPC between cells that this cell sends: a release name from '
+        'grizzly on, or 1.0, which is the only version that there ever was. Unset: no limit.',
     ),
 ]
 

@@ -137,17 +137,18 @@ class RPCDriver(base.CellsDriver):
             settle()
 
     def _new_sender(self, name: str, url: str) -> sender.Sender:
-        link = _Link(name, url, self._settings.conf, self._topic)
+        link = _Link(name, url, self._settings, self._topic)
         return sender.Sender(name, link.deliver, link.release, self._settings.send_queue_length)
 
 
 class _Link:
     """The transport to the bus of a neighbour; lives in its sender's thread."""
 
-    def __init__(self, name: str, url: str, conf: Any, topic: Any) -> None:
+    def __init__(self, name: str, url: str, settings: DriverSettings, topic: Any) -> None:
         self._name = name
         self._url = url
-        self._conf = conf
+        self._conf = settings.conf
+        self._version_cap = settings.version_cap
         self._topic = topic
         self._transport: Any = None
         self._clients: dict[tuple[operations.Kind, bool, str | None], Any] = {}
@@ -211,6 +212,7 @@ class _Link:
         client = oslo_messaging.get_rpc_client(
             self._transport,
             target,
+            version_cap=self._version_cap,
             retry=0,
             transport_options=oslo_messaging.TransportOptions(at_least_once=True),
         )

@@ -22,6 +22,7 @@ class DriverSettings:
     :ivar queue_type: 'quorum' or 'classic'.
     :ivar send_queue_length: how many messages may wait for one neighbour.
     :ivar max_message_bytes: of an envelope; what cannot be as short need not be read.
+    :ivar version_cap: highest version of the RPC between cells that is sent, None for no limit.
     :ivar stats: counts what is refused because no envelope is in it.
     """
 
@@ -33,6 +34,7 @@ class DriverSettings:
     queue_type: str
     send_queue_length: int
     max_message_bytes: int = 8 * 1024 * 1024
+    version_cap: str | None = None
     stats: Stats = dataclasses.field(default_factory=Stats)
 
 

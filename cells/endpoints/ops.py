@@ -121,6 +121,9 @@ class OpsManager:
         if name in self._state.topology.names and self._state.sighting(name).protocol == 0:
             raise exceptions.Invalid(
                 reason='cell %s is a plain nova-cells, which cannot be asked who it is' % name
+                if self._state.sightings.extensions
+                else 'cell %s cannot ask others who they are: [cells] envelope_extensions is false'
+                % self._state.topology.own_name
             )
 
     @rpc.served
@@ -131,6 +134,7 @@ class OpsManager:
             'name': topology.own_name,
             'id': self._state.cell_id,
             'worker': self._server,
+            'envelope_extensions': self._state.sightings.extensions,
             'is_top': topology.is_top,
             'capacities': self._reports.capacities(),
             'capabilities': self._reports.capabilities(),

@@ -70,6 +70,8 @@ class BuildHandlers:
 
         :raises WireError: it is wrong, and names no instance.
         """
+        if message.extension is None:
+            build_inst_kwargs = build_requests.without_attempts(build_inst_kwargs)
         try:
             wanted = self._checked(connection, message, build_inst_kwargs)
             message = self._with_present_paths(message)

@@ -88,6 +88,8 @@ def order(one, *instances, path=OWN, above=None, **values):
         hop_count=len(path),
         uuid=messages.new_uuid(),
         target_cell=OWN if len(path) == 1 and path == OWN else path.hopped(one.name),
+        # Who expects an answer is of our kind.
+        extension=None if above is None else messages.Extension(1, time.time()),
     )
     with one.database.write() as connection:
         one.runner.perform(connection, wire.encode(message), 0.0)

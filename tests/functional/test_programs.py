@@ -197,6 +197,11 @@ def test_a_neighbour_whose_url_is_wrong_is_listed_as_well(conf_file, workdir):
         ('capabilities = kvm', [], ['[cells] capabilities', "'kvm'", 'key=value']),
         ('cells_config = /no/where.json', [], ['/no/where.json', 'no such file']),
         ('cells_config = broken.json', [], ['broken.json', 'is not JSON']),
+        (
+            'cell_type = api\n[upgrade_levels]\nintercell = 2.0',
+            [],
+            ["intercell = '2.0'", 'liberty', '1.0'],
+        ),
     ],
 )
 def test_d11_a_place_in_the_tree_that_cannot_be_stops_the_start(

@@ -168,6 +168,7 @@ def test_the_instances_of_a_request_that_is_wrong_are_found_all_the_same():
     for rubbish in (None, 7, {}, {'instances': None}, {'instances': 'abc'}, {'instances': {}}):
         assert build_requests.instances_of(rubbish) == []
         assert build_requests.attempts_above(rubbish) == {}
+        assert build_requests.without_attempts(rubbish) == rubbish
 
 
 # -- what a child gets --
@@ -242,3 +243,13 @@ def test_without_aliases_or_hints_a_request_stays_the_very_same():
     bare = {'instances': [], 'filter_properties': None}
     aliases = paths.Aliases({paths.CellPath(('a',)): paths.CellPath(('b',))})
     assert build_requests.with_present_paths(bare, aliases) is bare
+
+
+def test_what_came_past_a_plain_cell_expects_no_answer_here():
+    given = kwargs(wanted())
+    given['filter_properties'][PLACEMENT] = {ONE: 3}
+    found = build_requests.without_attempts(given)
+    assert build_requests.attempts_above(found) == {}
+    assert {**found, 'filter_properties': None} == {**given, 'filter_properties': None}
+    assert given['filter_properties'][PLACEMENT] == {ONE: 3}
+    assert build_requests.without_attempts(found) is found

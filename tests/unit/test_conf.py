@@ -110,6 +110,7 @@ def test_the_table_of_defaults_has_every_option_of_nova_that_is_there():
 def test_clients_are_not_capped_by_default(conf):
     conf([], default_config_files=[])
     assert conf.upgrade_levels.cells is None
+    assert conf.upgrade_levels.intercell is None
 
 
 def test_the_database_url_holds_a_password_and_is_not_shown():

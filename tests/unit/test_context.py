@@ -87,3 +87,54 @@ def test_beside_an_envelope_only_what_names_the_request_is_sent(ctxt):
         'request_id': ctxt.get('request_id'),
         'is_admin': False,
     }
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '2016-03-01T12:00:00.000000',
+        '2016-03-01T12:00:00',
+        '2016-03-01 12:00:00',
+        '2016-03-01T12:00:00Z',
+        '2016-03-01T13:00:00+01:00',
+        '20160301T120000',
+    ],
+)
+def test_v8_when_a_user_asked_is_read_in_every_form_that_releases_wrote(text):
+    assert context.asked_at({'timestamp': text}) == 1456833600.0
+
+
+@pytest.mark.parametrize('value', [None, '', 'yesterday', 5, [], {}, '2016-13-01'])
+def test_v8_a_time_in_a_form_that_nobody_knows_is_none(value):
+    assert context.asked_at({'timestamp': value}) is None
+    assert context.asked_at({}) is None
+
+
+def test_x4_an_answer_to_a_plain_cell_has_its_context_without_secrets():
+    asked = {**WIRE, 'auth_token': 'secret', 'service_catalog': [{'type': 'volume'}]}
+    found = context.plain_answer_context(asked)
+    assert 'secret' not in repr(found)
+    assert 'volume' not in repr(found)
+    kept = {'auth_token': None, 'service_catalog': []}
+    assert {**found, **kept} == {
+        key: value for key, value in {**asked, **kept}.items() if key in CONTRACT
+    }
+
+
+@hypothesis.given(
+    st.dictionaries(
+        st.sampled_from(sorted(CONTRACT)) | st.text(max_size=5),
+        st.text(min_size=300) | st.lists(st.text(), min_size=200) | builders.JSON,
+        max_size=6,
+    )
+)
+def test_r8_an_answer_to_a_plain_cell_does_not_grow_with_the_context(wire):
+    for value in context.plain_answer_context(wire).values():
+        for one in value if isinstance(value, list) else [value]:
+            assert not isinstance(one, dict | list)
+            assert len(str(one)) <= 255
+        assert not isinstance(value, list) or len(value) <= 100
+
+
+def test_an_answer_to_a_plain_cell_says_nothing_that_was_not_asked():
+    assert context.plain_answer_context({}) == {}

@@ -45,3 +45,24 @@ def test_a_plain_sender_waits_for_the_default():
 def test_a_clock_that_is_ahead_makes_no_answer_due_later(ahead, budget_ms):
     told = Extension(1, 100.0 + ahead, budget_ms)
     assert deadlines.remaining(told, 100.0, 60.0) == min(budget_ms / 1000, 60.0)
+
+
+@pytest.mark.parametrize(
+    ('asked_at', 'expected'),
+    [
+        (None, 60.0),
+        (1000.0, 60.0),
+        (2000.0, 60.0),
+        (881.0, 60.0),
+        (879.0, -61.0),
+        (-1e12, -1e12),
+    ],
+)
+def test_r4_a_plain_sender_does_not_wait_for_what_its_user_asked_long_ago(asked_at, expected):
+    left = deadlines.remaining_plain(asked_at, 1000.0, 60.0)
+    assert left == pytest.approx(expected, rel=1e-6)
+    assert (left < -deadlines.GRACE) == (expected < 0)
+
+
+def test_r4_the_shortest_timeout_that_can_be_set_is_no_exception():
+    assert deadlines.remaining_plain(997.9, 1000.0, 1.0) < -deadlines.GRACE

@@ -422,3 +422,36 @@ def test_r13_a_neighbour_that_never_says_anything_is_complained_of_once(
     one.get('silent')
     one.complain()
     assert caplog.text.count('Nothing has ever come from cell silent') == 2
+
+
+# -- without extensions --
+
+
+def test_a_cell_without_extensions_takes_all_its_neighbours_for_plain(worker, database, clocks):
+    before = worker()
+    before.saw('leaf', 1, new_uuid())
+    exchange(database, before)
+    one = sightings.Sightings(database=database, mute_interval=300, extensions=False)
+    exchange(database, one)
+    assert before.is_ours('leaf')
+    for name in ('leaf', 'never heard of'):
+        assert one.get(name).protocol == 0
+        assert one.is_plain(name)
+        assert not one.is_ours(name)
+    clocks.go(MUTE + 1)
+    assert not one.is_mute('leaf'), 'as nobody pings it'
+    one.saw('leaf', 0)
+    exchange(database, one, before)
+    assert not before.is_ours('leaf')
+
+
+def test_v9_when_a_neighbour_was_plain_last_is_kept_for_who_comes_next(worker, database, clocks):
+    one = worker()
+    one.saw('leaf', 0)
+    clocks.go(10)
+    one.saw('leaf', 1, new_uuid())
+    exchange(database, one)
+    other = worker()
+    exchange(database, other)
+    assert other.get('leaf').last_plain_at == clocks.wall - 10
+    assert other.is_ours('leaf')

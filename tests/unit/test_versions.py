@@ -97,3 +97,15 @@ def test_a_cap_is_written_as_a_release_or_a_version(setting, cap):
 def test_what_is_neither_a_release_nor_a_version_is_refused(setting):
     with pytest.raises(ValueError, match='upgrade_levels'):
         versions.rpc_cap(setting)
+
+
+@pytest.mark.parametrize('setting', ['grizzly', 'havana', 'kilo', 'stein', ' Rocky ', '1.0'])
+def test_v9_the_rpc_between_cells_was_never_but_of_one_version(setting):
+    assert versions.intercell_cap(setting) == '1.0' == versions.INTERCELL_VERSION
+    assert versions.intercell_cap(None) is None
+
+
+@pytest.mark.parametrize('setting', ['', 'folsom', 'auto', '1.1', '0.9', '2.0', '1', '1.37'])
+def test_v9_a_version_of_the_rpc_between_cells_that_never_was_is_refused(setting):
+    with pytest.raises(ValueError, match=r'\[upgrade_levels\] intercell = .*stein.* nor 1\.0'):
+        versions.intercell_cap(setting)

@@ -113,6 +113,16 @@ def test_keys_of_a_later_version_go_on_as_they_came(kind):
     assert {key: sent_on[key] for key in ('later', 'v')} == arrived.unknown
 
 
+@pytest.mark.parametrize('kind', Kind)
+def test_a_cell_without_extensions_reads_what_a_nova_cells_reads(kind):
+    plain = envelopes()[kind]
+    ours = {**plain, wire.EXTENSION_KEY: {'v': 1, 't': 5.0, 'b': 100}, 'later': 1}
+    arrived = wire.decode(json.dumps(ours), extensions=False)
+    assert arrived == wire.decode(json.dumps(plain))
+    assert json.loads(wire.encode(arrived)) == plain
+    assert wire.decode(json.dumps(ours)).extension == Extension(1, 5.0, 100)
+
+
 @pytest.mark.parametrize(
     'text',
     [

@@ -30,7 +30,6 @@ SETTLE_SECONDS: Final = 10.0
 #: How many that cannot be compared a line of the log names.
 MOST_NAMED: Final = 3
 
-_UNSUPPORTED: Final = 'CellServiceAPIMethodNotFound'
 _NUMBERS: Final = {name: number for number, name in enumerate(contents.KEPT)}
 
 
@@ -193,7 +192,7 @@ def _not_compared(parent: str, responses: Sequence[Response]) -> NotCompared:
     for response in responses:
         if response.failure is not None:
             reason = '%s: %s' % (response.cell_name, response.failure.message)
-            if response.failure.name == _UNSUPPORTED:
+            if remote_errors.is_unknown_operation(response.failure, OPERATION):
                 return PlainAbove(reason=reason)
             if response.failure.module != remote_errors.MODULE:
                 # None of the errors that a cell has for what passes.

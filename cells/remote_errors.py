@@ -82,6 +82,16 @@ def rebuild(name: str, text: str, kwargs: Any = None) -> Exception:
     return RemoteFailure(name=name, text=text)
 
 
+def is_unknown_operation(failure: Failure, operation: str) -> bool:
+    """Tell whether a cell answered that it does not know an operation (V2).
+
+    Ours say it by a name of its own; a nova-cells shows what its language says.
+    """
+    if failure.name == exceptions.CellServiceAPIMethodNotFound.__name__:
+        return True
+    return failure.name == AttributeError.__name__ and repr(operation) in failure.message
+
+
 def exception_of(failure: Failure) -> Exception:
     """Return the exception that a record stands for."""
     return rebuild(failure.name, failure.message, failure.kwargs)

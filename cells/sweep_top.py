@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells import context, exceptions, failures, inconsistencies, paths
+from cells import context, exceptions, failures, inconsistencies, paths, remote_errors
 from cells.db import engine, instance_actions, replicas, sweeping
 from cells.db import instances as db_instances
 from cells.messaging import MessageRunner
@@ -26,8 +26,6 @@ THREADS: Final = 8
 #: Seconds until a cell is asked again for the same task, at first and at most.
 SHORTEST_PAUSE: Final = 15.0
 LONGEST_PAUSE: Final = 300.0
-
-_UNSUPPORTED: Final = frozenset(('CellServiceAPIMethodNotFound', 'AttributeError'))
 
 Row = dict[str, Any]
 
@@ -125,7 +123,7 @@ class TopSweep:
             return self._ask_plain(cell, rows)
         response = self._runner.call(context.background(), OPERATION, cell, kwargs)
         if response.failure is not None:
-            if response.failure.name in _UNSUPPORTED:
+            if remote_errors.is_unknown_operation(response.failure, OPERATION):
                 return self._ask_plain(cell, rows)
             LOG.debug('Cell %s is not asked: %s', cell, response.failure.message)
             return str(cell), len(rows)

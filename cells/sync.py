@@ -36,7 +36,6 @@ from cells.sync_ends import Ends
 
 LOG = logging.getLogger(__name__)
 
-OPERATION: Final = 'x_instances_update_at_top'
 #: Batches that are on their way at a time.
 MOST_BATCHES: Final = 4
 #: Seconds that an answer may take, and after which what was claimed may be sent by another.
@@ -298,7 +297,7 @@ class UpSync:
             reply, outcomes, reason = sync_batches.read_answer(told, responses)
             batch.report(parent, reply, {**outcomes, **gone}, reason)
 
-        self._runner.ask_above(OPERATION, parent, kwargs, ANSWER_SECONDS, on_complete)
+        self._runner.ask_above(sync_batches.OPERATION, parent, kwargs, ANSWER_SECONDS, on_complete)
 
     def _tell(
         self, batch: Batch, parent: str, reports: Mapping[str, list[plain_reports.Report]]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from cells import remote_errors
 from cells.db.snapshots import Marks
 from cells.messages import Response
 
@@ -28,7 +29,7 @@ _ABSENT: Final = frozenset(
         'DatabaseUnavailable',
     )
 )
-_UNSUPPORTED: Final = 'CellServiceAPIMethodNotFound'
+OPERATION: Final = 'x_instances_update_at_top'
 #: What a database counts to, with room to count on.
 _MOST_COUNT: Final = 2**62
 
@@ -157,7 +158,7 @@ def read_answer(
         if response.failure is None:
             continue
         reason = '%s: %s' % (response.cell_name, response.failure.message)
-        if response.failure.name == _UNSUPPORTED:
+        if remote_errors.is_unknown_operation(response.failure, OPERATION):
             return Reply.UNSUPPORTED, dict.fromkeys(marks, NOT_SENT), reason
         if response.failure.name in _ABSENT:
             return Reply.ABSENT, dict.fromkeys(marks, NOT_SENT), reason

@@ -105,3 +105,21 @@ def test_v2_what_a_server_does_not_offer_is_an_error_of_its_own(name):
     assert isinstance(found, remote_errors.NotServed)
     assert isinstance(found, remote_errors.RemoteFailure)
     assert str(found).endswith(text)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'unknown'),
+    [
+        ('CellServiceAPIMethodNotFound', 'x_ping', True),
+        ('AttributeError', "'_TargetedMessageMethods' object has no attribute 'x_ping'", True),
+        ('AttributeError', "'NoneType' object has no attribute 'x_pings'", False),
+        ('AttributeError', "'NoneType' object has no attribute 'host'", False),
+        ('TypeError', "x_ping() got an unexpected keyword argument 'x_ping'", False),
+        ('CellTimeout', 'x_ping', False),
+    ],
+)
+def test_v2_that_an_operation_is_not_known_is_understood_from_ours_and_from_nova(
+    name, text, unknown
+):
+    failure = Failure(name, 'nova.exception', text)
+    assert remote_errors.is_unknown_operation(failure, 'x_ping') == unknown

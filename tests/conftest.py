@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import mixed
+
 
 @pytest.fixture
 def workdir() -> Iterator[pathlib.Path]:
@@ -21,6 +23,14 @@ def open_directory() -> pathlib.Path:
     directory = pathlib.Path(tempfile.mkdtemp(prefix='cells-test-'))
     directory.chmod(0o755)
     return directory
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what cannot hold when some cells add nothing to envelopes (:mod:`tests.mixed`)."""
+    plain = mixed.mode()
+    for item in items if plain else ():
+        for mark in item.iter_markers('needs_extensions'):
+            item.add_marker(pytest.mark.skip('with plain cells: %s' % mark.args[0]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,7 +19,7 @@ from oslo_config import cfg
 
 from cells import cell, context, rpcapi
 from cells.db import engine, migration, neighbours
-from tests import servers
+from tests import mixed, servers
 
 BIN = pathlib.Path(sys.executable).parent
 START_SECONDS = 60
@@ -171,7 +171,7 @@ class Tree:
                     'name': name,
                     'cell_type': 'compute' if parent else 'api',
                     'workers': workers,
-                    'options': options,
+                    'options': options + _plain(bool(parent), name in cells.values()),
                     'debug': debug,
                 }
             )
@@ -238,6 +238,12 @@ class Tree:
         client = rpcapi.OpsAPI.from_conf(self.conf(name, *overrides))
         self._clients.append(client)
         return client
+
+
+def _plain(has_parent: bool, has_children: bool) -> str:
+    """Return lines of the configuration of a cell as :mod:`tests.mixed` wants it."""
+    found = mixed.options(has_parent, has_children)
+    return ''.join('\n%s = %s' % option for option in found.items())
 
 
 CONF = """\

@@ -7,8 +7,9 @@ from typing import Any
 
 from oslo_config import cfg
 
-from cells import cell, paths, rpcapi, slots
+from cells import cell, messages, operations, paths, remote_errors, rpcapi, slots
 from cells.db import engine, migration, neighbours
+from tests import mixed
 
 CALL_TIMEOUT = 3
 
@@ -46,6 +47,7 @@ def database_url(workdir, name: str) -> str:
 
 def build(workdir, name: str, others: Mapping[str, bool], **options: Any) -> cell.Cell:
     """Return a cell; ``others`` are its neighbours and whether they are its parent."""
+    options = {**mixed.options(any(others.values()), not all(others.values())), **options}
     options.setdefault('cell_type', 'compute' if any(others.values()) else 'api')
     conf = conf_of(workdir, name, **options)
     database = engine.Database(database_url(workdir, name))
@@ -59,7 +61,10 @@ def build(workdir, name: str, others: Mapping[str, bool], **options: Any) -> cel
 
 def build_again(workdir, name: str, **options: Any) -> cell.Cell:
     """Return another worker of a cell that was built before, with the database that it has."""
-    conf = conf_of(workdir, name, **options)
+    database = engine.Database(database_url(workdir, name))
+    sides = [row['is_parent'] for row in neighbours.cell_get_all(database)]
+    database.dispose()
+    conf = conf_of(workdir, name, **{**mixed.options(any(sides), not all(sides)), **options})
     return cell.Cell(conf, slots.WorkerSlot.take(conf.state_path))
 
 
@@ -79,9 +84,22 @@ def connected(cells: Iterable[cell.Cell], seconds: float = 10) -> None:
     for one in cells:
         for name in one.state.topology.names:
             path = paths.CellPath((one.name, name))
-            while one.runner.ping(path, 1.0).failure is not None:
+            while not _reaches(one.runner.ping(path, 1.0)):
                 assert time.monotonic() < until, '%s does not reach %s' % (one.name, name)
                 time.sleep(0.05)
+
+
+def met(one: cell.Cell, name: str) -> bool:
+    """Tell whether a cell knows of which kind a neighbour is."""
+    seen = one.state.sighting(name)
+    return seen.is_ours or (mixed.mode() is not None and bool(seen.last_seen))
+
+
+def _reaches(answer: messages.Response) -> bool:
+    """Tell whether a cell has answered a ping; a plain one says that it knows none."""
+    return answer.failure is None or remote_errors.is_unknown_operation(
+        answer.failure, operations.PING
+    )
 
 
 class FakeTree:

@@ -122,7 +122,7 @@ def reported(tree):
         for name in one.state.topology.children:
             eventually(
                 lambda one=one, name=name: (
-                    one.state.sightings.is_ours(name) and one.state.sighting(name).capacities
+                    fake_cells.met(one, name) and one.state.sighting(name).capacities
                 ),
                 10,
             )

@@ -112,7 +112,7 @@ def all_know_each_other(tree):
     """Wait until all cells have heard of their neighbours that they are of our kind."""
     for one in tree.cells.values():
         for name in one.state.topology.names:
-            eventually(lambda one=one, name=name: one.state.sightings.is_ours(name), 10)
+            eventually(lambda one=one, name=name: fake_cells.met(one, name), 10)
 
 
 def worker_of(tree, name):

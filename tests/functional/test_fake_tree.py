@@ -65,6 +65,7 @@ def test_p8_many_who_wait_for_a_silent_cell_still_get_the_others(tree, workdir):
     assert tree['top'].stats.get('calls_refused', neighbour='left') == 3
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_a_receipt_of_rubbish_is_refused_and_the_outbox_goes_on(tree, workdir):
     for uuids in (['a\0b'], ['x' * 500], [''], 'text', [1], None):
         arrived = Arrived(
@@ -101,6 +102,7 @@ def test_a_receipt_of_rubbish_is_refused_and_the_outbox_goes_on(tree, workdir):
     )
 
 
+@pytest.mark.needs_extensions('a plain parent is not told of failures in a listing')
 @pytest.mark.parametrize(
     ('operation', 'kwargs', 'text'),
     [
@@ -192,6 +194,7 @@ def test_r2_fan_out_survives_a_bad_neighbour(wide):
         wide[FIVE[0]].stop()
 
 
+@pytest.mark.needs_extensions('the age of a message is not in a plain envelope')
 def test_o9_every_neighbour_has_its_figures(tree):
     ops, ctxt = fake_cells.ops(tree['top']), deploy.admin()
     before = {one['name']: one for one in ops.status(ctxt)['neighbours']}
@@ -234,6 +237,7 @@ def test_what_no_cell_would_read_is_the_callers_error(tree, value):
         fake_cells.api(tree['top']).service_get_all(deploy.admin(), {'host': value})
 
 
+@pytest.mark.needs_extensions('what is free below a plain cell is known by its sums only')
 def test_d4_room_for_a_flavor_that_no_cell_knows_is_still_known(tree):
     api, ctxt = fake_cells.api(tree['top']), deploy.admin()
     node = {
@@ -260,6 +264,7 @@ def test_d4_room_for_a_flavor_that_no_cell_knows_is_still_known(tree):
     assert capacity.hosts_for(found['free'], 131072, 100, 2) == (0, 0)
 
 
+@pytest.mark.needs_extensions('a plain envelope has no deadline')
 def test_r4_an_order_that_waited_for_a_thread_too_long_is_not_carried_out(workdir):
     parents = {'top': None, 'left': 'top'}
     with fake_cells.FakeTree(workdir, parents, call_timeout=1, handler_threads=1).running() as tree:

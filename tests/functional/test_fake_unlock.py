@@ -35,6 +35,7 @@ def second_workers(workdir) -> list[Cell]:
     ]
 
 
+@pytest.mark.needs_extensions('without receipts two workers take orders in as they come')
 @pytest.mark.timeout(300 + STOPS)
 def test_s8_every_stop_that_follows_an_unlock_ends_in_a_stop(workdir):
     with fake_cells.FakeTree(workdir, PARENTS, call_timeout=10).running() as tree:
@@ -99,6 +100,7 @@ def carried_out(cell, uuid) -> list[str]:
         return list(connection.execute(query.order_by(columns.ended_at, columns.id)).scalars())
 
 
+@pytest.mark.needs_extensions('without receipts two workers take orders in as they come')
 def test_s8_what_an_api_service_changes_comes_down_in_its_order(workdir):
     """Two workers in each cell: each change takes its own way, and the last one stays."""
     parents = {'top': None, 'leaf': 'top'}

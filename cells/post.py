@@ -269,8 +269,17 @@ class Post:
     def _presentable(
         self, message: Message, responses: Sequence[Response], told: bool
     ) -> Sequence[Response]:
-        """Leave out, for a plain parent, what would make it fail a whole listing (T3)."""
+        """Leave out, for a plain parent, what would make it fail a whole listing (T3).
+
+        What every cell refuses alike is for who asked to mend, and a child that asks has no
+        listing: without the failure it would take what is missing for what is not there (T9).
+        """
         if not isinstance(message, BroadcastMessage) or message.extension is not None:
+            return responses
+        failures = [one.failure for one in responses if one.failure is not None]
+        if message.direction is Direction.UP or (
+            len(failures) == len(responses) and all(map(remote_errors.is_callers_fault, failures))
+        ):
             return responses
         for response in responses:
             if response.failure is not None:

@@ -82,6 +82,11 @@ def rebuild(name: str, text: str, kwargs: Any = None) -> Exception:
     return RemoteFailure(name=name, text=text)
 
 
+def is_callers_fault(failure: Failure) -> bool:
+    """Tell whether a failure is for who asked to mend: every cell would say the same."""
+    return isinstance(exception_of(failure), exceptions.Invalid | ValueError)
+
+
 def is_unknown_operation(failure: Failure, operation: str) -> bool:
     """Tell whether a cell answered that it does not know an operation (V2).
 

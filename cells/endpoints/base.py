@@ -90,7 +90,9 @@ class Endpoint:
         for response in responses:
             if response.failure is None:
                 continue
-            if not self._partial_results or not (found or _is_absence(response.failure)):
+            if not self._partial_results or not (
+                found or not remote_errors.is_callers_fault(response.failure)
+            ):
                 raise remote_errors.exception_of(response.failure)
             LOG.warning(
                 '%s is without cell %s (request %s): %s',
@@ -100,11 +102,6 @@ class Endpoint:
                 response.failure.message,
             )
         return found
-
-
-def _is_absence(failure: messages.Failure) -> bool:
-    """Tell whether a cell is missing, rather than refusing what a caller did wrong."""
-    return not isinstance(remote_errors.exception_of(failure), exceptions.Invalid | ValueError)
 
 
 def cell_path(name: object) -> paths.CellPath:

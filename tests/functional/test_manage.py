@@ -681,8 +681,8 @@ def test_without_a_broker_a_command_says_so_and_local_ones_work(operator, other)
         operator.done(conf, *words)
 
 
-def test_a_silent_cell_is_named_and_the_others_are_shown(tree, operator, api):
-    """Last but one, as the leaf is gone after it. The child's commands work without parents."""
+def test_r12_a_silent_cell_is_named_renamed_and_works_without_its_parent(tree, operator, api):
+    """Last but one, as the tree is another after it."""
     tree['leaf'].kill()
     found = eventually(
         lambda: (
@@ -699,16 +699,33 @@ def test_a_silent_cell_is_named_and_the_others_are_shown(tree, operator, api):
     assert {row['Host'] for row in listed.json()} == {'api@testhost', 'api!region@testhost'}
     said = operator.refused(tree['region'].conf_file, 'cell', 'delete', 'leaf', timeout=8)
     assert 'nothing is heard from there' in said
+    # it comes back under another name, and is found by the old one
+    region, leaf = tree['region'].conf_file, tree['leaf'].conf_file
+    renamed = operator.done(region, 'cell', 'rename', 'leaf', 'twig').out
+    assert 'at the top of the tree: nova-cells-manage cell move' in renamed
+    leaf.write_text(leaf.read_text().replace('name = leaf', 'name = twig'))
     tree['leaf'].start()
+    operator.done(api, 'cell', 'move', 'api!region!leaf', 'api!region!twig')
+    eventually(
+        lambda: (
+            [row['path'] for row in operator(api, 'topology', '-f', 'json').json()]
+            == ['api', 'api!region', 'api!region!twig']
+        ),
+        'the leaf has its new name',
+    )
+    eventually(
+        lambda: operator(api, 'service', 'disable', 'api!region!leaf@host-1', timeout=6).code == 0,
+        'its host is found by the old path',
+    )
+    operator.done(api, 'service', 'enable', 'api!region!twig@host-1')
     tree['region'].kill()
-    leaf = tree['leaf'].conf_file
     operator.done(leaf, 'service', 'list')
     operator.done(leaf, 'capacity')
     operator.done(leaf, 'cell', 'ping')
     refused = operator.refused(leaf, 'cell', 'ping', 'region', timeout=12)
-    assert 'does not know this cell, leaf, as its child' in refused
+    assert 'does not know this cell, twig, as its child' in refused
     operator.done(leaf, 'cell', 'drain')
-    assert list(drains.drain_get_all(tree['leaf'].database())) == ['leaf']
+    assert list(drains.drain_get_all(tree['leaf'].database())) == ['twig']
     eventually(
         lambda: reports.DRAINING in tree.ops('leaf').status(deploy.admin())['capabilities'],
         'its daemon has read it',

@@ -60,7 +60,7 @@ class Topology(base.Lister):
                     _waiting(node),
                     _notes(node),
                 )
-                for tree, node in zip(_drawn(found), found, strict=True)
+                for tree, node in zip(drawn(found), found, strict=True)
             ],
         )
 
@@ -169,7 +169,7 @@ def _notes(node: Node) -> str:
     return '; '.join(found)
 
 
-def _drawn(nodes: Sequence[Node]) -> Iterable[str]:
+def drawn(nodes: Sequence[Node]) -> Iterable[str]:
     """Return the names of the cells, drawn as a tree."""
     last_at: dict[int, bool] = {}
     for index, node in enumerate(nodes):

@@ -38,7 +38,7 @@ VOLUME = '55555555-5555-4555-8555-555555555555'
 CTXT = context.RequestContext(
     'u', 'p', request_id='req-1', timestamp='2026-01-02T03:04:05.000006', auth_token='token'
 )
-DOWN_AFTER = 60.0
+DOWN_AFTER = 3600.0
 SMALL = flavor.Flavor(
     id=1,
     name='m1.small',

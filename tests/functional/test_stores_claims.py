@@ -13,7 +13,7 @@ from cells.amounts import Amount
 from cells.compute import placing
 from cells.db import changes, claims, engine, flavors, host_reports, models
 
-DOWN_AFTER = 60.0
+DOWN_AFTER = 3600.0
 NODE = {
     'hypervisor_hostname': 'n1',
     'vcpus': 8,

@@ -23,7 +23,7 @@ from cells.handlers import hosts as host_handlers
 from cells.handlers import services as service_handlers
 
 CTXT = context.RequestContext('u', 'p', is_admin=True)
-DOWN_AFTER = 60.0
+DOWN_AFTER = 3600.0
 NODE = {
     'hypervisor_hostname': 'n1.example.org',
     'vcpus': 8,

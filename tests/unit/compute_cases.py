@@ -68,6 +68,10 @@ class Agents:
         return answer(kwargs) if callable(answer) else answer
 
 
+#: Seconds: hosts report once, and must stay up as long as a test takes on a busy machine.
+DOWN_AFTER = 3600.0
+
+
 class Cell:
     """What a cell has for its instances.
 
@@ -81,14 +85,20 @@ class Cell:
         self.database = database
         self.agents = Agents()
         self.means = Means(
-            **{'cell': self.name, 'hosts': self.agents, 'database': database, **means}
+            **{
+                'cell': self.name,
+                'hosts': self.agents,
+                'database': database,
+                'service_down_time': DOWN_AFTER,
+                **means,
+            }
         )
         self.handlers = action_handlers.ActionHandlers(self.means).by_name()
         instance = instance_handlers.InstanceHandlers(database, self.agents, self.means)
         self.handlers['run_compute_api_method'] = instance.run_compute_api_method
         self.outcomes = host_outcomes.HostOutcomes(
             database=database,
-            of_builds=build_ends.BuildEnds(service_down_time=60.0),
+            of_builds=build_ends.BuildEnds(service_down_time=DOWN_AFTER),
             finish=results.finish,
             progress=results.progress,
         )
@@ -102,7 +112,7 @@ class Cell:
     def host(self, name='h1', up=True, memory_mb=65536, disk_gb=1000, vcpus=32):
         """Make a host, or change whether it is up."""
         now = models.utcnow()
-        seen = now if up else now - datetime.timedelta(hours=1)
+        seen = now if up else now - datetime.timedelta(seconds=2 * DOWN_AFTER)
         services.service_report(self.database, name, services.COMPUTE, 'compute', seen)
         with self.database.write() as connection:
             connection.execute(

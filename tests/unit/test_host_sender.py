@@ -15,7 +15,7 @@ from cells.db import instances as db_instances
 from cells.stats import Stats
 from tests.unit.builders import eventually
 
-DOWN_AFTER = 60.0
+DOWN_AFTER = 3600.0
 
 
 class Agents:

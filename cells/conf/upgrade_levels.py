@@ -1,13 +1,40 @@
 """Options of the group ``upgrade_levels``: how far clients, and cells to each other, may go."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from oslo_config import cfg
+from oslo_config import cfg, types
+
+from cells import versions
+
+
+class Cap(types.String):
+    """A text that stands for a version."""
+
+    def __init__(self, check: Callable[[str], object]) -> None:
+        super().__init__()
+        self._check = check
+
+    def __call__(self, value: object) -> str:
+        """Return the text.
+
+        :raises ValueError: it stands for none; the error says what could.
+        """
+        text = str(super().__call__(value))
+        self._check(text)
+        return text
+
+
+def _cap(name: str, check: Callable[[str], object], text: str) -> cfg.Opt:
+    option = cfg.StrOpt(name, help=text)
+    option.type = Cap(check)
+    return option
+
 
 OPTS = [
-    cfg.StrOpt(
+    _cap(
         'cells',
-        help='Highest version of the cells RPC that clients send: a release name from grizzly '
+        versions.rpc_cap,
+        'Highest version of the cells RPC that clients send: a release name from grizzly '
         'on, or a version from 1.0 to 1.37. Objects go out at the versions of that release, or '
         'of the first that knows the version. Unset: no limit.',
     ),

@@ -13,6 +13,7 @@ import re
 
 import oslo_messaging
 import pytest
+from oslo_config import cfg
 
 from cells import client, manager, remote_errors, rpcapi, versions
 from cells.client import contract, forms
@@ -316,6 +317,18 @@ def test_v2_a_cell_that_is_older_than_the_cap_says_is_told_of_with_the_setting(c
 def test_a_cap_that_is_none_is_refused_when_the_client_is_made(cap):
     with pytest.raises(ValueError, match=r'\[upgrade_levels\] cells = .*grizzly.*1\.0 to 1\.37'):
         rpcapi.CellsAPI(Recorder(), version_cap=cap)
+
+
+def test_a_cap_in_a_file_that_is_none_is_refused_with_the_file(workdir):
+    path = workdir / 'cells.conf'
+    path.write_text('[upgrade_levels]\ncells = Folsom\n')
+    conf = cfg.ConfigOpts()
+    conf(['--config-file', str(path)], project='cells')
+    with pytest.raises(ValueError, match=r"cells\.conf.* = 'Folsom' is neither a release \(griz"):
+        rpcapi.CellsAPI.from_conf(conf)
+    path.write_text('[upgrade_levels]\ncells = Havana\n')
+    conf.reload_config_files()
+    assert conf.upgrade_levels.cells == 'Havana'
 
 
 # -- the table --

@@ -121,7 +121,7 @@ class Cell:
                 queue_type=options.queue_type,
                 send_queue_length=options.send_queue_length,
                 max_message_bytes=options.max_message_bytes,
-                version_cap=intercell_cap(conf),
+                version_cap=versions.intercell_cap(conf.upgrade_levels.intercell),
                 stats=self.stats,
             ),
         )
@@ -514,17 +514,6 @@ def source(conf: cfg.ConfigOpts, database: engine.Database) -> neighbour_sources
             reason='[cells] cells_config = %s: there is no such file' % path
         )
     return neighbour_sources.FileSource(found)
-
-
-def intercell_cap(conf: cfg.ConfigOpts) -> str | None:
-    """Return the highest version of the RPC between cells that this cell sends.
-
-    :raises ConfigurationError: the option says none.
-    """
-    try:
-        return versions.intercell_cap(conf.upgrade_levels.intercell)
-    except ValueError as error:
-        raise exceptions.ConfigurationError(reason=str(error)) from None
 
 
 def connection(conf: cfg.ConfigOpts) -> str:

@@ -38,9 +38,10 @@ OPTS = [
         'on, or a version from 1.0 to 1.37. Objects go out at the versions of that release, or '
         'of the first that knows the version. Unset: no limit.',
     ),
-    cfg.StrOpt(
+    _cap(
         'intercell',
-        help='Highest version of the RPC between cells that this cell sends: a release name from '
+        versions.intercell_cap,
+        'Highest version of the RPC between cells that this cell sends: a release name from '
         'grizzly on, or 1.0, which is the only version that there ever was. Unset: no limit.',
     ),
 ]

@@ -229,7 +229,7 @@ def test_manage_says_in_one_line_that_the_database_is_away(conf_file):
     assert SECRET not in refused.stderr
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_under_eventlet_units_and_contracts_hold_as_well():
     ran = subprocess.run(
         [
@@ -246,7 +246,7 @@ def test_under_eventlet_units_and_contracts_hold_as_well():
         ],
         capture_output=True,
         text=True,
-        timeout=560,
+        timeout=1180,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-5000:]

@@ -277,7 +277,7 @@ def test_what_an_agent_refuses_has_failed_at_once(database, agents, make, ended,
     assert (ended['a.1'].ok, ended['a.1'].error_type) == (False, type(error).__name__)
     assert ended['a.1'].error_message == str(error)
     eventually(lambda: state(database, 'b.1') == host_operations.ACCEPTED)
-    assert state(database, 'a.1') == host_operations.FAILED
+    eventually(lambda: state(database, 'a.1') == host_operations.FAILED)
     assert ended['a.1'].refused == isinstance(error, exceptions.ComputeResourcesUnavailable)
 
 

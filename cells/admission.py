@@ -1,5 +1,7 @@
 """What is let in: whether a message can have come this way, from whom, and in time."""
 
+import time
+
 from cells import deadlines, exceptions, routing, wire
 from cells.drivers import base
 from cells.messages import Message, TargetedMessage
@@ -63,6 +65,9 @@ class Admission:
                 % (sender, other, x.cell_id, message.method_name, wire.bare_uuid(message.uuid))
             )
         self._stats.count('messages_received', neighbour=sender)
+        if x is not None:
+            way = time.time() + known.offset(sender) - x.sent_at
+            self._stats.observe('transit_seconds', max(0.0, way), neighbour=sender)
         self._driver.heard(sender)
         return message.hopped(neighbours.own_name)
 

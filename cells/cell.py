@@ -4,10 +4,11 @@
 its collaborators and plain values. Two cells in one process share nothing.
 """
 
+import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from cells import (
     context,
     dispatch,
     exceptions,
+    figures,
     handlers,
     heal,
     host_capacity,
@@ -35,6 +37,7 @@ from cells import (
     pings,
     placer,
     plugins,
+    published,
     reports,
     rpc,
     sightings,
@@ -44,6 +47,7 @@ from cells import (
     sweep,
     sync,
     versions,
+    vitals,
 )
 from cells.compute import build_ends, builds, host_outcomes, host_sender, hosts, results
 from cells.db import engine, migration
@@ -295,6 +299,17 @@ class Cell:
             stats=self.stats,
         )
         self.pings = pings.Pings(state=self.state, runner=self.runner, lease=self.lease)
+        self.vitals = vitals.Vitals(
+            name=self.name,
+            server=self.server,
+            state=self.state,
+            stats=self.stats,
+            neighbours=lambda: self.status.neighbours({}, {}),
+            silences=self._bus_silences,
+            load=self.runner.load,
+            enabled=self.takes_builds,
+            parents=self.sync.parents,
+        )
         self._endpoints = [
             manager.CellsManager(
                 runner=self.runner,
@@ -338,12 +353,14 @@ class Cell:
             base_api.BaseAPI(options.topic),
         ]
         self._server: Any = None
+        self._bus_away = False
 
     def start(self) -> None:
         """Serve. Waits for a database or a broker that is away, and says so.
 
         :raises ConfigurationError: it will never work as it is configured.
         """
+        self.vitals.doing = 'waits for its database'
         self._wait_for_database()
         try:
             self.state.start()
@@ -351,6 +368,7 @@ class Cell:
             raise exceptions.ConfigurationError(
                 reason='The neighbours of cell %s are wrong: %s' % (self.name, error)
             ) from None
+        self.vitals.doing = 'waits for its message bus'
         self._transport = rpc.get_transport(self._conf)
         identity.check_alone(self._transport, self._conf.cells.topic, self.state.cell_id, self.name)
         self.journal.start()
@@ -384,7 +402,26 @@ class Cell:
             override_pool_size=self._conf.cells.rpc_threads + self._conf.cells.intake_prefetch
         )
         self.report()
+        self.vitals.doing = published.SERVES
         LOG.info('Cell %s: worker %s serves', self.name, self.server)
+
+    def meditation(self) -> dict[str, Callable[[], Any]]:
+        """Return what a Guru Meditation report says of this worker; no secret is in it."""
+        reader = figures.FiguresReader(self.database, self._conf.service_down_time)
+        return {
+            'Cell': lambda: {**self.vitals.read(), 'neighbours': None, 'counters': None},
+            'Neighbours': lambda: self.status.neighbours({}, {}),
+            'Mailboxes': self.runner.open_questions,
+            'Journal': lambda: dataclasses.asdict(reader.read()),
+            'Counters': self.stats.snapshot,
+        }
+
+    def _bus_silences(self) -> dict[str, float]:
+        """Return for how many seconds the message bus has been away, for each who listens."""
+        found = {'neighbours': self.driver.bus_silence}
+        if self._server is not None:
+            found['clients'] = getattr(self._server, 'bus_silence', 0.0)
+        return found
 
     def _order(
         self,
@@ -413,6 +450,15 @@ class Cell:
         self.sync.wake()
         self.notifications.wake()
 
+    def look_at_bus(self) -> None:
+        """Say in the log, once, that the message bus of this cell is away, or there again."""
+        away = max(self._bus_silences().values()) > published.BUS_SECONDS
+        if away and not self._bus_away:
+            LOG.error('Cell %s: the message bus is away, trying until it is there', self.name)
+        elif self._bus_away and not away:
+            LOG.info('Cell %s: the message bus is there again', self.name)
+        self._bus_away = away
+
     def report(self) -> None:
         """Note in the table of services that this cell lives."""
         try:
@@ -434,6 +480,7 @@ class Cell:
 
     def stop(self) -> None:
         """Drain and end: stop intake, answer who waits, send what waits, release."""
+        self.vitals.doing = 'stops'
         if self._server is not None:
             self._server.stop()
         self.notifications.stop()

@@ -12,6 +12,7 @@ from cells import (
     exceptions,
     failure_reports,
     failures,
+    logs,
     operations,
     orders,
     paths,
@@ -177,9 +178,10 @@ class Changes:
     def _arrived(self, envelope: str) -> Message:
         own_name = self._state.topology.own_name
         message = wire.decode(envelope, self._extensions)
-        if message.routing_path == paths.CellPath((own_name,)):
-            return message
-        return message.hopped(own_name)
+        if message.routing_path != paths.CellPath((own_name,)):
+            message = message.hopped(own_name)
+        logs.note(message.ctxt.get('request_id'), message.routing_path)
+        return message
 
     def _is_for(self, message: BroadcastMessage) -> bool:
         """Tell whether a broadcast is carried out in this cell."""

@@ -7,7 +7,7 @@ is deleted here and not above. What the top has and this cell never had, the top
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cells import exceptions, remote_errors
@@ -29,6 +29,8 @@ SETTLE_SECONDS: Final = 10.0
 
 #: How many that cannot be compared a line of the log names.
 MOST_NAMED: Final = 3
+#: What of an answer says that a record is not as the instance.
+DRIFT: Final = (compare.DIFFER, compare.GONE, compare.MISSING, compare.EXTRA)
 
 _NUMBERS: Final = {name: number for number, name in enumerate(contents.KEPT)}
 
@@ -74,7 +76,7 @@ class Comparison:
         self._stats = stats
 
     def compare(
-        self, parents: Iterable[str], uuids: Sequence[str], page: Page | None = None
+        self, parents: Sequence[str], uuids: Sequence[str], page: Page | None = None
     ) -> Compared:
         """Compare instances, and mark what is to be told again.
 
@@ -114,7 +116,7 @@ class Comparison:
         return Compared(looked_at, repaired, frozenset(unsettled))
 
     def _compare(
-        self, parents: Iterable[str], uuids: Sequence[str], page: Page | None = None
+        self, parents: Sequence[str], uuids: Sequence[str], page: Page | None = None
     ) -> Compared:
         with self._database.read() as connection:
             unsettled = healing.unsettled(connection, uuids, SETTLE_SECONDS)
@@ -125,11 +127,17 @@ class Comparison:
             question.update(after=page.after, until=page.until, whole=True)
         found: dict[str, set[str]] = {}
         for parent in parents:
-            for what, named in self._ask(parent, question).items():
+            answer = self._ask(parent, question)
+            self._stats.count(
+                'drift_found', sum(len(answer.get(what, ())) for what in DRIFT), neighbour=parent
+            )
+            for what, named in answer.items():
                 found.setdefault(what, set()).update(named)
         repaired, unknown = self._mark(known, found)
         for parent in parents if unknown else ():
             self._ask(parent, {'items': [], 'unknown': unknown})
+        for parent in parents:
+            self._stats.count('drift_repaired', repaired + len(unknown), neighbour=parent)
         self._stats.count('instances_looked_at', len(known))
         self._stats.count('instances_told_again', repaired)
         if found.get(compare.REFUSED):

@@ -24,7 +24,7 @@ from typing import Any, Final
 from cells import comparison
 from cells.comparison import Compared, Comparison
 from cells.db import engine, healing, sync_requests, walks
-from cells.db.walks import Page, Pages
+from cells.db.walks import ROUND, Page, Pages
 from cells.messaging import MessageRunner
 from cells.patience import Patience
 from cells.state import CellStateManager
@@ -32,11 +32,12 @@ from cells.stats import Stats
 
 LOG = logging.getLogger(__name__)
 
-#: The walk over all instances, and what those of orders are called.
-ROUND: Final = walks.ROUND
+#: What the walks of orders are called.
 ORDER: Final = 'order-'
 
 CLAIM_SECONDS: Final = 120.0
+#: Seconds that a turn may take, with the questions that are asked in it.
+BEAT_SECONDS: Final = 300.0
 #: Seconds until a page is tried again that the cells above did not compare, at first and most.
 SHORTEST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
@@ -144,6 +145,7 @@ class Healing:
         patience = Patience('Healing', self._stopped)
         while not self._stopped.is_set():
             pause = self._pace.page_interval
+            self._stats.beat('heal', BEAT_SECONDS + pause)
             try:
                 pause = max(pause, self._turn())
             except engine.ERRORS as error:

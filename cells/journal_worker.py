@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from cells import exceptions, operations
+from cells import exceptions, logs, operations
 from cells.db import engine, inbox
 from cells.journal_writer import storable
 from cells.patience import Patience
@@ -30,6 +30,8 @@ CLAIM_SECONDS: Final = 30.0
 MOST_ATTEMPTS: Final = 8
 #: Seconds between two looks for work that another worker has left.
 POLL_SECONDS: Final = 1.0
+#: Seconds that a change may take, with what is asked of hosts for it.
+BEAT_SECONDS: Final = 180.0
 #: Seconds for which a change is tried that an instance refuses, and between two attempts.
 REFUSED_SECONDS: Final = 3.0
 REFUSED_PAUSE: Final = 0.1
@@ -99,12 +101,15 @@ class JournalWorker:
     def run(self) -> None:
         """Carry changes out until told to stop."""
         patience = Patience('Journal worker', self._stopped)
+        name = threading.current_thread().name
         while not self._stopped.is_set():
+            self._stats.beat(name, BEAT_SECONDS)
             try:
                 row = self._next()
                 if row is not None:
                     # One that this fails for comes again when its claim is over.
-                    self._carry_out(row, patience)
+                    with logs.scope():
+                        self._carry_out(row, patience)
                     if not self._claimed:
                         self._on_performed()
             except engine.ERRORS as error:

@@ -34,6 +34,8 @@ ASIDE_SECONDS: Final = 30.0
 PAUSE: Final = 1.0
 #: A change that comes again is known for so many seconds after it last came, at least.
 REMEMBER_SECONDS: Final = 43200.0
+#: Under which the writer says that it turns.
+BEAT: Final = 'journal-writer'
 
 LONGEST_REASON: Final = 1000
 
@@ -100,8 +102,10 @@ class JournalWriter:
         while not self._stopped.is_set():
             with self._arrived:
                 if not self._arrivals and not self._stopped.is_set():
+                    self._stats.rest(BEAT)
                     self._arrived.wait(ASIDE_SECONDS if self._aside else None)
                 group = self._next_group()
+            self._stats.beat(BEAT)
             try:
                 self._write_group(group, patience)
                 self._try_aside(patience)

@@ -20,6 +20,7 @@ from cells import (
     exceptions,
     failure_reports,
     letters,
+    logs,
     messages,
     operations,
     orders,
@@ -166,6 +167,14 @@ class MessageRunner:
         self._journal = journal
         self._outbox = outbox
         self._questions.start()
+
+    def load(self) -> dict[str, int]:
+        """Return how many questions wait for answers, and how many are being answered here."""
+        return self._questions.load()
+
+    def open_questions(self) -> list[dict[str, object]]:
+        """Return the questions that wait for answers: uuid, who is missing, seconds left."""
+        return self._questions.open()
 
     def drain(self, seconds: float) -> None:
         """Wait for the answers that are waited for; after ``seconds``, go on with what is there."""
@@ -402,6 +411,10 @@ class MessageRunner:
 
     def receive(self, incoming: base.Incoming) -> None:
         """Take a message from the bus, in the thread that reads: neither waits nor raises."""
+        with logs.scope():
+            self._take(incoming)
+
+    def _take(self, incoming: base.Incoming) -> None:
         message, refusal, settle_now = None, None, True
         if incoming.deliveries >= MOST_DELIVERIES:
             reason = 'delivered %d times and never brought to an end' % incoming.deliveries
@@ -409,6 +422,7 @@ class MessageRunner:
             return
         try:
             message = self._admission.admit(incoming.text)
+            logs.note(message.ctxt.get('request_id'), message.routing_path)
             settle_now = self._dispatch(message, incoming)
         except (exceptions.InvalidMessage, exceptions.WireError) as error:
             refusal = error

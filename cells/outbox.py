@@ -108,6 +108,7 @@ class Outbox:
                 if not self._woken and not self._stopped.is_set():
                     self._wakeup.wait(POLL_SECONDS)
                 self._woken = False
+            self._stats.beat('outbox')
             try:
                 self._note()
                 if self._stopped.is_set():

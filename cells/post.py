@@ -15,6 +15,7 @@ from typing import Any, Final
 from cells import (
     context,
     exceptions,
+    logs,
     messages,
     operations,
     paths,
@@ -245,7 +246,10 @@ class Post:
             if again and self._later.put(lambda: self._answer(answer, hop, server, False)):
                 return
             self._stats.count('answers_lost', neighbour=hop)
-            LOG.info('The answer to %s is lost: %s', wire.bare_uuid(answer.response_uuid), error)
+            with logs.scope(answer.ctxt.get('request_id'), answer.routing_path):
+                LOG.info(
+                    'The answer to %s is lost: %s', wire.bare_uuid(answer.response_uuid), error
+                )
 
         self._send(
             hop,

@@ -19,6 +19,7 @@ from cells import (
     deadlines,
     dispatch,
     exceptions,
+    logs,
     remote_errors,
     replies,
     routing,
@@ -91,6 +92,14 @@ class Questions:
         patience = time.monotonic() + MUTE_PATIENCE
         self._pending.doubt(neighbour, patience)
         self._clock.watch(patience)
+
+    def load(self) -> dict[str, int]:
+        """Return how many questions wait for answers, and how many are being answered here."""
+        return {'waiting': len(self._pending), 'answering': self._busy}
+
+    def open(self) -> list[dict[str, object]]:
+        """Return the questions that wait for answers, see :meth:`PendingReplies.open`."""
+        return self._pending.open(time.monotonic())
 
     def drain(self, seconds: float) -> None:
         """Wait for the answers that are waited for; after ``seconds``, go on with what is there."""
@@ -187,6 +196,7 @@ class Questions:
             deadline,
             lambda parts: on_complete(parts[hop]),
             next_door=isinstance(message, BroadcastMessage),
+            begun=time.monotonic(),
         )
         self._clock.watch(deadline)
         self._send(message, hop, seconds)
@@ -260,12 +270,15 @@ class Questions:
             return
         responses = wire.decode_responses(message)
         now = time.monotonic()
+        begun = self._pending.begun(message.response_uuid)
         passed_on = len(message.routing_path) > 2
         if not self._pending.put(
             message.response_uuid, message.neighbour, responses, now, passed_on
         ):
             self._stats.count('answers_dropped')
             LOG.debug('Nobody waits for the answer to %s any more', message.response_uuid)
+        elif begun is not None:
+            self._stats.observe('answer_seconds', now - begun, neighbour=message.neighbour)
 
     def refuse(self, message: Message, error: exceptions.CellsError) -> None:
         """Answer a question with why it is not even tried."""
@@ -322,6 +335,7 @@ class Questions:
             mute,
             patience,
             isinstance(message, BroadcastMessage),
+            begun=time.monotonic(),
         )
         if mute:
             self._clock.watch(patience)
@@ -364,7 +378,8 @@ class Questions:
 
         def run() -> None:
             try:
-                work()
+                with logs.scope(message.ctxt.get('request_id'), message.routing_path):
+                    work()
             except Exception:  # noqa: BLE001 - nobody looks at what a pool's task raised
                 LOG.exception('%s %s could not be answered', message.method_name, message.uuid)
             finally:
@@ -422,7 +437,8 @@ class Questions:
             % (cell_name, message.method_name, wire.bare_uuid(message.uuid), elapsed),
             cell_name=cell_name,
         )
-        LOG.warning('%s', error)
+        with logs.scope(message.ctxt.get('request_id'), message.routing_path):
+            LOG.warning('%s', error)
         return remote_errors.failure_of(error)
 
     def _overload(self, message: Message, hop: str) -> Failure:

@@ -29,6 +29,7 @@ class Pending:
     :ivar doubtful: neighbours that are not waited for after ``patience``.
     :ivar next_door: whether the neighbours themselves must answer, as to a broadcast; nobody
         behind one of them may do so in its place (X1).
+    :ivar begun: when it was asked, on the clock of the deadline.
     :ivar on_complete: called once, with what came, by whoever completes it.
     """
 
@@ -39,6 +40,7 @@ class Pending:
     doubtful: frozenset[str] = frozenset()
     patience: float = math.inf
     next_door: bool = False
+    begun: float = 0.0
 
     def is_over(self, now: float) -> bool:
         """Tell whether nothing is waited for any more."""
@@ -72,6 +74,7 @@ class PendingReplies:
         doubtful: frozenset[str] = frozenset(),
         patience: float = math.inf,
         next_door: bool = False,
+        begun: float = 0.0,
     ) -> bool:
         """Wait for the answers of these neighbours; call before the question is sent.
 
@@ -87,9 +90,28 @@ class PendingReplies:
             doubtful,
             patience,
             next_door,
+            begun,
         )
         with self._lock:
             return self._pending.setdefault(uuid, pending) is pending
+
+    def open(self, now: float) -> list[dict[str, object]]:
+        """Return what is waited for: uuid, who has not answered, seconds left."""
+        with self._lock:
+            found = [(one, dict(one.parts)) for one in self._pending.values()]
+        return [
+            {
+                'uuid': one.uuid,
+                'missing': sorted(name for name, part in parts.items() if part is None),
+                'seconds_left': round(one.deadline - now, 1),
+            }
+            for one, parts in found
+        ]
+
+    def begun(self, uuid: str) -> float | None:
+        """Return when a question was asked that waits for answers; None when it does not."""
+        pending = self._pending.get(uuid)
+        return None if pending is None else pending.begun
 
     def put(
         self,

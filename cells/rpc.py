@@ -13,7 +13,7 @@ from oslo_messaging import opts as messaging_opts
 from oslo_messaging.rpc import dispatcher as rpc_dispatcher
 from oslo_versionedobjects import exception as versioned
 
-from cells import context, exceptions, rabbit, remote_errors
+from cells import context, exceptions, logs, rabbit, remote_errors
 from cells.objects import base as objects_base
 from cells.objects import proxy
 from cells.stats import Stats
@@ -23,6 +23,8 @@ LOG = logging.getLogger(__name__)
 #: Seconds without a sign of life after which a connection counts as dead; the
 #: library's 60 would hide a black-holed broker for a minute.
 HEARTBEAT_SECONDS: Final = 15
+#: On which nova's services meet.
+EXCHANGE: Final = 'nova'
 #: As a number of deliveries.
 NEVER: Final = 2**31
 
@@ -48,7 +50,7 @@ def prepare(conf: cfg.ConfigOpts) -> None:
     """
     for group, options in (*messaging_opts.list_opts(), *rabbit.OPTIONS_NOT_LISTED.items()):
         conf.register_opts(options, group=group)
-    conf.set_default('control_exchange', 'nova')
+    conf.set_default('control_exchange', EXCHANGE)
     conf.set_default(
         'heartbeat_timeout_threshold', HEARTBEAT_SECONDS, group='oslo_messaging_rabbit'
     )
@@ -217,6 +219,10 @@ def served(method: Callable[..., Any]) -> Callable[..., Any]:
     @oslo_messaging.expose
     @functools.wraps(method)
     def endpoint(self: Any, ctxt: context.RequestContext, /, **kwargs: Any) -> Any:
+        with logs.scope(ctxt.request_id):
+            return answer(self, ctxt, kwargs)
+
+    def answer(self: Any, ctxt: context.RequestContext, kwargs: dict[str, Any]) -> Any:
         try:
             try:
                 check(self, ctxt, kwargs)

@@ -1,15 +1,18 @@
 """The life of a worker process under oslo.service."""
 
 import threading
+import time
 from typing import Final
 
 from oslo_config import cfg
 from oslo_service import service
 
-from cells import cell, exceptions, outcome, slots
+from cells import cell, exceptions, meditation, outcome, published, slots
 
 #: Seconds between two reports that a worker lives.
 REPORT_SECONDS: Final = 10.0
+#: Seconds between two looks at the message bus.
+LOOK_SECONDS: Final = 2.0
 
 
 class CellsService(service.ServiceBase):
@@ -18,10 +21,14 @@ class CellsService(service.ServiceBase):
     So nothing is opened before :meth:`start`: a connection must not cross a fork.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts, outcome: outcome.Outcome) -> None:
+    def __init__(
+        self, conf: cfg.ConfigOpts, outcome: outcome.Outcome, report: meditation.Meditation
+    ) -> None:
         self._conf = conf
         self._outcome = outcome
+        self._meditation = report
         self._cell: cell.Cell | None = None
+        self._publisher: published.Publisher | None = None
         self._stopped = threading.Event()
         self._reporter: threading.Thread | None = None
 
@@ -30,6 +37,12 @@ class CellsService(service.ServiceBase):
         try:
             slot = slots.WorkerSlot.take(self._conf.state_path)
             self._cell = cell.Cell(self._conf, slot)
+            self._meditation.watch(self._cell.meditation())
+            if self._conf.monitoring.port:
+                self._publisher = published.Publisher(
+                    self._conf.state_path, 'worker-%d' % slot.number, self._cell.vitals.read
+                )
+                self._publisher.start()
             self._cell.start()
         except exceptions.ConfigurationError as error:
             reason = str(error)
@@ -47,6 +60,8 @@ class CellsService(service.ServiceBase):
         self._stopped.set()
         if self._cell is not None and self._reporter is not None:
             self._cell.stop()
+        if self._publisher is not None:
+            self._publisher.stop()
 
     def wait(self) -> None:
         """Return when the worker has ended."""
@@ -59,5 +74,9 @@ class CellsService(service.ServiceBase):
 
     def _report(self) -> None:
         assert self._cell is not None
-        while not self._stopped.wait(REPORT_SECONDS):
-            self._cell.report()
+        due = time.monotonic() + REPORT_SECONDS
+        while not self._stopped.wait(LOOK_SECONDS):
+            self._cell.look_at_bus()
+            if time.monotonic() >= due:
+                due = time.monotonic() + REPORT_SECONDS
+                self._cell.report()

@@ -166,10 +166,12 @@ class CellStateManager:
         self._stopped = threading.Event()
         self._wakeup = threading.Event()
         self._thread: threading.Thread | None = None
-        self._in_trouble: set[str] = set()
+        self._in_trouble: dict[str, str] = {}
         self._listeners: list[Callable[[Topology], None]] = []
         self._watchers: list[Callable[[Mapping[str, int]], None]] = []
         self._versions: Mapping[str, int] = {}
+        #: When the thread of this turned last, on the monotonic clock.
+        self.turned_at = time.monotonic()
         #: The id of this cell, known from :meth:`load` on.
         self.cell_id = ''
         self.topology = Topology(paths.check_name(place.name), is_top=place.is_top)
@@ -231,6 +233,11 @@ class CellStateManager:
         except ValueError as error:
             raise exceptions.CellRoutingInconsistency(reason=str(error)) from None
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the neighbours, or what is known of them, cannot be read; None when they can."""
+        return next(iter(self._in_trouble.copy().values()), None)
+
     def share(self) -> None:
         """Write what was learned soon, not at the next turn."""
         self._wakeup.set()
@@ -287,7 +294,10 @@ class CellStateManager:
             LOG.log(level, trouble)
         elif not trouble and name in self._in_trouble:
             LOG.info('The neighbours and what is known of them can be read again')
-        (self._in_trouble.add if trouble else self._in_trouble.discard)(name)
+        if trouble:
+            self._in_trouble[name] = trouble
+        else:
+            self._in_trouble.pop(name, None)
         return not trouble
 
     def _poll(self) -> None:
@@ -300,6 +310,7 @@ class CellStateManager:
             self._wakeup.wait(POLL_SECONDS)
             woken = self._wakeup.is_set()
             self._wakeup.clear()
+            self.turned_at = time.monotonic()
             try:
                 if not self._guarded(self._poll):
                     self.sightings.blind()

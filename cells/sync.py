@@ -114,8 +114,12 @@ class UpSync:
         return {
             'waiting': unsent.summary(self._database),
             'batches': self._on_way,
-            'parents': [self._link(name).status() for name in self._state.topology.parents],
+            'parents': self.parents(),
         }
+
+    def parents(self) -> list[dict[str, Any]]:
+        """Return how each parent does, as this worker knows it."""
+        return [self._link(name).status() for name in self._state.topology.parents]
 
     # -- the thread --
 
@@ -126,6 +130,7 @@ class UpSync:
                 if not self._woken and not self._stopped.is_set():
                     self._wakeup.wait(POLL_SECONDS)
                 self._woken = False
+            self._stats.beat('sync')
             if not self._on_way:
                 self._stopped.wait(LINGER)
             try:

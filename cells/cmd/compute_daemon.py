@@ -8,7 +8,7 @@ from oslo_log import log
 from oslo_service import service as oslo_service
 
 from cells import conf as cells_conf
-from cells import exceptions, rpc
+from cells import exceptions, meditation, published, rpc
 from cells import outcome as outcomes
 from cells.cmd import checks, launch
 from cells.host import agent
@@ -23,7 +23,7 @@ def read_conf(args: list[str] | None = None) -> cfg.ConfigOpts:
     log.register_options(conf)
     cells_conf.register_opts(conf)
     rpc.prepare(conf)
-    conf(args, project='cells', prog='nova-cells-compute')
+    launch.parse(conf, args, 'nova-cells-compute')
     return conf
 
 
@@ -40,9 +40,13 @@ def check(conf: cfg.ConfigOpts) -> None:
 class AgentService(oslo_service.ServiceBase):
     """The agent under oslo.service, which forks before it calls :meth:`start`."""
 
-    def __init__(self, conf: cfg.ConfigOpts, outcome: outcomes.Outcome) -> None:
+    def __init__(
+        self, conf: cfg.ConfigOpts, outcome: outcomes.Outcome, report: meditation.Meditation
+    ) -> None:
         self._conf = conf
         self._outcome = outcome
+        self._meditation = report
+        self._publisher: published.Publisher | None = None
         self._lock: IO[str] | None = None
         self._agent: agent.HostAgent | None = None
         self._stopped = threading.Event()
@@ -52,6 +56,12 @@ class AgentService(oslo_service.ServiceBase):
         try:
             self._lock = agent.lock(self._conf.state_path)
             found = agent.build(self._conf)
+            self._meditation.watch({'Host': found.vitals.read})
+            if self._conf.monitoring.port:
+                self._publisher = published.Publisher(
+                    self._conf.state_path, 'nova-cells-compute', found.vitals.read
+                )
+                self._publisher.start()
             found.start()
         except exceptions.ConfigurationError as error:
             reason = str(error)
@@ -68,6 +78,8 @@ class AgentService(oslo_service.ServiceBase):
         self._stopped.set()
         if self._agent is not None:
             self._agent.stop()
+        if self._publisher is not None:
+            self._publisher.stop()
         if self._lock is not None:
             self._lock.close()
 
@@ -87,5 +99,6 @@ def run() -> int:
         'nova-cells-compute',
         read_conf,
         check,
-        lambda conf, outcome: (AgentService(conf, outcome), 1),
+        lambda conf, outcome, report: (AgentService(conf, outcome, report), 1),
+        name=lambda conf: conf.host,
     )

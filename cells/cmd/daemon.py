@@ -8,6 +8,8 @@ from oslo_log import log
 from cells import (
     cell,
     exceptions,
+    figures,
+    meditation,
     neighbour_sources,
     service,
     slots,
@@ -35,7 +37,7 @@ def read_conf(args: list[str] | None = None) -> cfg.ConfigOpts:
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), 'alembic=WARN'])
     cell.prepare(conf)
     conf.register_cli_opts(CLI_OPTS)
-    conf(args, project='cells', prog='nova-cells')
+    launch.parse(conf, args, 'nova-cells')
     if conf.standalone:
         conf.set_override('standalone', True, group='cells')
     return conf
@@ -79,10 +81,25 @@ def run(concurrency: str) -> int:
     :param concurrency: eventlet or threading, as chosen.
     """
 
-    def make(conf: cfg.ConfigOpts, outcome: outcomes.Outcome) -> tuple[service.CellsService, int]:
+    def make(
+        conf: cfg.ConfigOpts, outcome: outcomes.Outcome, report: meditation.Meditation
+    ) -> tuple[service.CellsService, int]:
         workers = conf.workers or conf.cells.workers
         for text in checks.advice(conf, workers, concurrency):
             LOG.warning('%s', text)
-        return service.CellsService(conf, outcome), workers
+        return service.CellsService(conf, outcome, report), workers
 
-    return launch.run('nova-cells', read_conf, check, make)
+    return launch.run(
+        'nova-cells',
+        read_conf,
+        check,
+        make,
+        name=lambda conf: conf.cells.name,
+        reader=_figures,
+    )
+
+
+def _figures(conf: cfg.ConfigOpts) -> figures.FiguresReader:
+    """Return what reads the figures of the cell for the monitor."""
+    found = engine.Database(cell.connection(conf), pool_size=1)
+    return figures.FiguresReader(found, conf.service_down_time)

@@ -2,40 +2,82 @@
 
 import sys
 from collections.abc import Callable
+from importlib import metadata
 
 from oslo_config import cfg
 from oslo_log import log
 from oslo_service import service as oslo_service
 
-from cells import exceptions
+from cells import exceptions, logs, meditation
 from cells import outcome as outcomes
+from cells.figures import FiguresReader
+from cells.monitor import http
+from cells.monitor import service as monitor_service
+
+Make = Callable[
+    [cfg.ConfigOpts, outcomes.Outcome, meditation.Meditation],
+    tuple[oslo_service.ServiceBase, int],
+]
+
+
+def parse(conf: cfg.ConfigOpts, args: list[str] | None, prog: str) -> None:
+    """Parse the command line of a daemon, and what it names.
+
+    :raises oslo_config.cfg.Error: it cannot be parsed.
+    """
+    conf(args, project='cells', prog=prog, version=metadata.version('cells'))
 
 
 def run(
     prog: str,
     read_conf: Callable[[], cfg.ConfigOpts],
     check: Callable[[cfg.ConfigOpts], None],
-    make: Callable[[cfg.ConfigOpts, outcomes.Outcome], tuple[oslo_service.ServiceBase, int]],
+    make: Make,
+    *,
+    name: Callable[[cfg.ConfigOpts], str],
+    reader: Callable[[cfg.ConfigOpts], FiguresReader] | None = None,
 ) -> int:
     """Run a daemon and return its exit code: 0 stopped, 1 cannot run, 2 bad usage.
 
     :param check: refuses, before anything is forked, what could not work.
     :param make: returns the service and how many workers of it are to run.
+    :param name: of the cell or the host, for the log.
+    :param reader: makes what reads the database for the monitor, where there is one.
     """
     try:
         conf = read_conf()
     except cfg.Error as error:
         sys.stderr.write('%s: %s\n' % (prog, error))
         return 2
-    log.setup(conf, 'cells')
     try:
+        logs.setup(conf, name(conf))
         check(conf)
-    except exceptions.ConfigurationError as error:
+        if conf.monitoring.port:
+            http.check(conf.monitoring.address, conf.monitoring.port)
+    except (exceptions.ConfigurationError, log.LogConfigError, cfg.Error) as error:
         sys.stderr.write('%s: %s\n' % (prog, error))
         return 1
     outcome = outcomes.Outcome()
-    made, workers = make(conf, outcome)
+    report = meditation.Meditation(prog, conf, conf.monitoring.report_dir)
+    report.listen()
+    made, workers = make(conf, outcome, report)
     launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
     launcher.launch_service(made, workers=workers)
+    if conf.monitoring.port:
+        launcher.launch_service(_monitor(conf, workers, reader), workers=1)
     launcher.wait()
     return 1 if outcome.failed else 0
+
+
+def _monitor(
+    conf: cfg.ConfigOpts, workers: int, reader: Callable[[cfg.ConfigOpts], FiguresReader] | None
+) -> monitor_service.MonitorService:
+    options = conf.monitoring
+    return monitor_service.MonitorService(
+        address=options.address,
+        port=options.port,
+        state_path=conf.state_path,
+        expected=workers,
+        wedged_after=options.wedged_after,
+        database=None if reader is None else lambda: reader(conf),
+    )

@@ -122,6 +122,7 @@ class HostOperations:
                 self._woken = False
             if self._stopped.is_set():
                 return
+            self._stats.beat('host-operations')
             try:
                 if not released:
                     # What an earlier process in this worker's slot had claimed.

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from oslo_config import cfg
 
-from cells.conf import base, cells, compute, database, upgrade_levels
+from cells.conf import base, cells, compute, database, monitoring, upgrade_levels
 
-_MODULES = (base, cells, compute, database, upgrade_levels)
+_MODULES = (base, cells, compute, database, monitoring, upgrade_levels)
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:

@@ -116,6 +116,11 @@ class CellsDriver(abc.ABC):
         """
         return
 
+    @property
+    def bus_silence(self) -> float:
+        """Seconds since the bus of this cell was there; 0 where there is nothing to be away."""
+        return 0.0
+
     @abc.abstractmethod
     def link(self, name: str) -> LinkState:
         """Return how the way to a neighbour does."""

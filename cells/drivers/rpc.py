@@ -8,6 +8,7 @@ Questions are settled and answers handed on in the thread that reads.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -102,6 +103,13 @@ class RPCDriver(base.CellsDriver):
     def heard(self, name: str) -> None:
         """End the back-off towards a neighbour."""
         self._senders.heard(name)
+
+    @property
+    def bus_silence(self) -> float:
+        """Seconds since the broker answered the intake that it answered longest ago."""
+        now = time.monotonic()
+        seen = [getattr(one, 'alive_at', now) for one in list(self._listeners.values())]
+        return max((now - at for at in seen), default=0.0)
 
     def link(self, name: str) -> base.LinkState:
         """Return how the way to a neighbour does."""

@@ -72,6 +72,11 @@ class CompareHandlers:
             found[EXTRA] = extra(connection, aliases, route, *places, list(given))
         self._note_unknown(connection, route, _uuids(unknown))
         self._stats.count('instances_compared', len(given))
+        self._stats.count(
+            'drift_found',
+            sum(len(found[what]) for what in (DIFFER, MISSING, GONE, EXTRA)),
+            neighbour=message.neighbour or self._state.topology.own_name,
+        )
         return found
 
     def _note_unknown(

@@ -27,6 +27,7 @@ from cells.host import (
     reports,
     resources,
     runner,
+    vitals,
 )
 from cells.host.endpoint import POWER_ACTIONS, AgentManager
 from cells.host.store import Store
@@ -232,6 +233,14 @@ class HostAgent:
         self._transport: Any = None
         self._client: cell_client.CellClient | None = None
         self._server: Any = None
+        self._stats = Stats()
+        self.vitals = vitals.HostVitals(
+            host=host,
+            stats=self._stats,
+            bus_silence=lambda: getattr(self._server, 'bus_silence', 0.0),
+            cell_problem=lambda: self._reports.problem,
+            load=self._runner.load,
+        )
 
     def start(self) -> None:
         """Begin to report; does not wait for the cell.
@@ -333,7 +342,7 @@ class HostAgent:
             prefetch=THREADS,
             queue_type=None,
             worker=self.host,
-            stats=Stats(),
+            stats=self._stats,
         )
         try:
             server.start(override_pool_size=THREADS)

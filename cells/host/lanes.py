@@ -67,6 +67,12 @@ class Lanes(Generic[T]):
             self._lanes[lane] = items  # behind the others: none is forgotten for another
         self._changed.notify()
 
+    def load(self) -> dict[str, int]:
+        """Return how many items wait, and how many are out."""
+        with self._changed:
+            waiting = sum(len(items) for items in self._lanes.values())
+            return {'waiting': waiting, 'running': len(self._out)}
+
     def hold(self) -> None:
         """Give nothing out any more until :meth:`release`."""
         with self._changed:

@@ -62,6 +62,8 @@ class Reports:
         self._on_refused = on_refused
         self._reported: dict[str, Any] | None = None
         self._link: str | None = None
+        #: Why the cell does not take reports; None when it does.
+        self.problem: str | None = 'nothing has been reported yet'
         self._measurable = True
         self._nodes: list[dict[str, Any]] = []
         self._due = 0.0
@@ -99,6 +101,7 @@ class Reports:
                 if self._stopped.is_set():
                     return
                 LOG.exception('Host %s could not report, going on', self._host)
+                self.problem = 'a report failed, see the log'
                 self._due = time.monotonic() + self._report_interval
             pause = min(self._check_interval, self._due - time.monotonic())
             self._awake.wait(max(SHORTEST_PAUSE, pause))
@@ -151,13 +154,14 @@ class Reports:
             problem = error
         if problem is not None:
             return self._after(problem)
+        self.problem = None
         self._note('', 'Host %s: reports to its cell' % self._host)
         self._pause = FIRST_PAUSE
         return self._report_interval
 
     def _after(self, error: exceptions.NoAnswer) -> float:
         """Return the seconds until the next report after one that was not taken."""
-        kind = error.kwargs['kind']
+        kind, self.problem = error.kwargs['kind'], str(error.kwargs['reason'])
         if kind == exceptions.HostNameInUse.__name__:
             self._on_refused()
         self._note(

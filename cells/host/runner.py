@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from cells import exceptions
+from cells import exceptions, logs
 from cells.host import lanes, methods, orders, outcomes
 from cells.host.virt import base
 
@@ -75,6 +75,10 @@ class Runner:
         """Begin to run, or go on."""
         self._lanes.release()
 
+    def load(self) -> dict[str, int]:
+        """Return how many orders wait, and how many are being carried out."""
+        return self._lanes.load()
+
     def hold(self) -> None:
         """Begin nothing more until :meth:`release`."""
         self._lanes.hold()
@@ -92,7 +96,8 @@ class Runner:
         while (taken := self._lanes.take()) is not None:
             lane, order = taken
             try:
-                self._carry_out(order)
+                with logs.scope(order.request_id):
+                    self._carry_out(order)
             except exceptions.AgentStopped:
                 return  # the next process takes it from here
             except sqlite3.Error as error:

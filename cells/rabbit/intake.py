@@ -91,6 +91,8 @@ class LateAckListener(driver_base.Listener):
         self._obsolete = amqpdriver.ObsoleteReplyQueuesCache()
         self._to_settle: collections.deque[Incoming] = collections.deque()
         self._unsettled = 0
+        #: When the broker was there last, on the monotonic clock.
+        self.alive_at = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name='intake', daemon=True)
         self._ident: int | None = None
@@ -177,15 +179,23 @@ class LateAckListener(driver_base.Listener):
             try:
                 self._connection.consume(timeout=wait)
             except rpc_common.Timeout:
+                self._look_alive()
                 wait = min(wait * 2, _LONGEST_WAIT) if self._unsettled else _IDLE_WAIT
             except Exception:  # noqa: BLE001 - the thread must outlive any surprise of the driver
                 LOG.exception('Reading from the message bus failed, trying again')
                 self._stopped.wait(1)
             else:
+                self._look_alive()
                 self._read_on()
                 wait = _SHORTEST_WAIT if self._unsettled else _IDLE_WAIT
         self._cancel()
         self._ident = None
+
+    def _look_alive(self) -> None:
+        """Note that the broker is there, if it is: a wait for one that is away ends as well."""
+        connection = self._connection.connection
+        if connection.connection.connected and not connection._new_tags:
+            self.alive_at = time.monotonic()
 
     def _cancel(self) -> None:
         """Have the broker send nothing more, so that other workers get it."""

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -65,6 +66,12 @@ class LateAckServer(rpc_server.RPCServer):
         self._stats = stats
         self._lock = threading.Lock()
         self._queued = 0
+
+    @property
+    def bus_silence(self) -> float:
+        """Seconds since the broker was there; 0 before the start and where nothing is known."""
+        alive_at = getattr(self.listener, 'alive_at', None)
+        return 0.0 if alive_at is None else time.monotonic() - alive_at
 
     def _create_listener(self) -> driver_base.Listener:
         return listen(

@@ -1,6 +1,10 @@
+import pathlib
+import re
+
 import pytest
 from oslo_config import cfg
 
+import cells
 from cells import conf as cells_conf
 
 #: The options of [cells] that nova had and we have, with nova's defaults.
@@ -139,3 +143,18 @@ def test_two_configurations_share_nothing():
 def test_registering_twice_is_harmless(conf):
     cells_conf.register_opts(conf)
     assert ('cells', 'name') in names(conf)
+
+
+def test_d14_every_option_is_read_somewhere():
+    source = {
+        path: path.read_text()
+        for path in pathlib.Path(cells.__file__).parent.rglob('*.py')
+        if path.parent.name != 'conf'
+    }
+    unread = [
+        '[%s] %s' % (group, option.dest)
+        for group, options in cells_conf.list_opts()
+        for option in options
+        if not any(re.search(r'\b%s\b' % option.dest, text) for text in source.values())
+    ]
+    assert unread == []

@@ -53,3 +53,33 @@ def test_no_count_is_lost_between_threads():
     for thread in threads:
         thread.join()
     assert stats.get('messages_sent', neighbour='leaf') == 8000
+
+
+def test_times_are_put_into_classes_with_the_bound_inside():
+    stats = Stats()
+    for seconds in (0.001, 0.005, 0.3, 60, 61):
+        stats.observe('answer_seconds', seconds, neighbour='leaf')
+    [(name, labels, numbers, total)] = stats.export()['histograms']
+    assert (name, labels) == ('answer_seconds', {'neighbour': 'leaf'})
+    assert numbers[0] == 2
+    assert numbers[-2:] == [1, 1]
+    assert sum(numbers) == 5
+    assert abs(total - 121.306) < 1e-9
+
+
+def test_a_thread_is_late_when_it_does_not_turn_and_is_not_while_it_rests():
+    stats = Stats()
+    stats.beat('fine')
+    stats.beat('hangs', within=-1)
+    stats.beat('rests', within=-1)
+    stats.rest('rests')
+    assert list(stats.export()['late']) == ['hangs']
+    stats.beat('hangs')
+    assert stats.export()['late'] == {}
+
+
+def test_what_is_exported_is_what_was_counted():
+    stats = Stats()
+    stats.count('b', 2, neighbour='leaf')
+    stats.count('a')
+    assert stats.export()['counters'] == [('a', {}, 1), ('b', {'neighbour': 'leaf'}, 2)]

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from importlib import metadata
 from typing import Any, Final, TypeVar
 
 from cliff import app, command, commandmanager
@@ -33,7 +34,7 @@ class ManageApp(app.App):
             description='Manage one cell: its database, its neighbours, what happens in it and '
             'in the cells below. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done, but '
             'something is wrong or missing.',
-            version='',
+            version=metadata.version('cells'),
             command_manager=commandmanager.CommandManager(NAMESPACE),
             deferred_help=True,
         )

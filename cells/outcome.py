@@ -34,8 +34,10 @@ class Outcome:
         """End the whole daemon, unless a worker of it has served before."""
         if self._page[:1] == self._SERVED:
             return False
-        self._page[:1] = self._FAILED
-        os.kill(self._master, signal.SIGTERM)
+        if self._page[:1] != self._FAILED:
+            # Once: a second signal would end a master under eventlet before it can say why.
+            self._page[:1] = self._FAILED
+            os.kill(self._master, signal.SIGTERM)
         return True
 
     def refuse(self, what: str, reason: str, stopped: threading.Event) -> NoReturn:

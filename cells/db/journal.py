@@ -350,6 +350,20 @@ def outbox_drop(connection: sa.Connection, neighbour: str) -> int:
     return connection.execute(gone).rowcount
 
 
+def outbox_readdress(connection: sa.Connection, parent: str, known: Collection[str]) -> int:
+    """Have what goes up, and waits for a parent that is gone, go to the new one; return how much.
+
+    What was meant for one cell cannot take another way.
+
+    :param known: the names of all neighbours.
+    """
+    change = sa.update(models.Outbox).where(
+        _OUT.neighbour.not_in(known), _OUT.kind == 'broadcast', _OUT.state != UNCONFIRMED
+    )
+    values = {'neighbour': parent, 'state': PENDING, 'claimed_until': 0.0}
+    return connection.execute(change.values(values)).rowcount
+
+
 def outbox_oldest(database: engine.Database) -> dict[str, float]:
     """Return the age in seconds of the oldest change that a neighbour has not confirmed, by name.
 

@@ -18,6 +18,7 @@ from cells.db import (
     faults,
     flavors,
     instances,
+    journal,
     neighbours,
     path_aliases,
     services,
@@ -145,7 +146,7 @@ def test_o9_the_tree_is_shown_with_what_each_cell_says(tree, operator, api):
     assert [row['path'] for row in part] == ['region', 'region!leaf']
 
 
-def test_o9_what_is_known_of_the_tree_is_shown_without_asking_anybody(tree, operator, api):
+def test_d10_what_is_known_of_the_tree_is_shown_without_asking_anybody(tree, operator, api):
     known = eventually(
         lambda: (
             (rows := operator(api, 'topology', '--local', '-f', 'json').json())
@@ -392,7 +393,7 @@ def test_o6_a_bus_that_refuses_us_is_told_from_one_that_is_away(rabbit, tree, op
     operator.done(api, 'cell', 'delete', 'new')
 
 
-def test_o7_weights_and_the_bus_of_a_neighbour_are_changed(tree, rabbit, operator, api):
+def test_o7_d14_weights_and_the_bus_are_changed_while_daemons_run(tree, rabbit, operator, api):
     operator.done(api, 'cell', 'set', 'region', '--weight-offset', '5', '--weight-scale', '2')
     [row] = operator.done(api, 'cell', 'list', '-f', 'json').json()
     assert (row['Weight offset'], row['Weight scale']) == (5.0, 2.0)
@@ -493,6 +494,34 @@ def test_a_cell_with_instances_is_deleted_only_with_them_as_lost(lone, operator)
             assert 'Cell leaf, which had the instance, was taken out' in fault['message']
         assert instances.instance_get(connection, UUIDS[2]).vm_state == 'active'
     assert 'there is none' in operator.refused(conf, 'cell', 'delete', 'leaf')
+
+
+def test_what_a_parent_was_not_told_is_kept_for_the_next_one(other, operator, workdir):
+    conf = other(name='twig')
+    conf.write_text(conf.read_text().replace('cell_type = api', 'cell_type = compute'))
+    operator.done(conf, 'db', 'sync')
+    url = 'rabbit://u:%s@127.0.0.1:1/' % SECRET
+    operator.done(conf, 'cell', 'create', 'old', 'parent', url + 'old', '--no-verify')
+    database = engine.Database('sqlite:///%s' % (workdir / 'twig.sqlite'))
+    record(database, UUIDS[0], None)
+    assert '1 instance of this cell' in operator.refused(conf, 'cell', 'delete', 'old')
+    with database.write() as connection:
+        journal.outbox_add(
+            connection,
+            [
+                (uuid, 'old', kind, '{}', None, None)
+                for uuid, kind in (('m1', 'broadcast'), ('m2', 'targeted'))
+            ],
+        )
+    gone = operator.done(conf, 'cell', 'delete', 'old', '--force').out
+    assert 'Lost' not in gone
+    assert 'It has no parent now' in gone
+    made = operator.done(conf, 'cell', 'create', 'new', 'parent', url + 'new', '--no-verify').out
+    assert 'It gets 1 report that waited for an old parent' in made
+    assert journal.outbox_waiting(database) == {'new': 1, 'old': 1}
+    with database.read() as connection:
+        assert instances.instance_get(connection, UUIDS[0]).vm_state == 'active'
+    database.dispose()
 
 
 def test_a_cell_in_the_middle_asks_below_before_a_child_is_deleted(tree, operator):
@@ -730,6 +759,19 @@ def test_r12_a_silent_cell_is_named_renamed_and_works_without_its_parent(tree, o
         lambda: reports.DRAINING in tree.ops('leaf').status(deploy.admin())['capabilities'],
         'its daemon has read it',
     )
+    # its daemons run on while it gets another parent, and it is still found by its first path
+    operator.done(leaf, 'cell', 'delete', 'region')
+    operator.done(leaf, 'cell', 'create', 'api', 'parent', tree['api'].transport_url)
+    url = tree['leaf'].transport_url
+    made = operator.done(api, 'cell', 'create', 'twig', 'child', url, '--handshake', timeout=40)
+    assert 'knows this cell as its parent' in made.out
+    operator.done(api, 'cell', 'move', 'api!region!twig', 'api!twig')
+    eventually(
+        lambda: operator(api, 'service', 'disable', 'api!region!leaf@host-1', timeout=6).code == 0,
+        'the daemon has read the new path',
+    )
+    listed = operator(api, 'service', 'list', '--host', 'host-1', '-f', 'json', timeout=8).json()
+    assert [(row['Host'], row['Status']) for row in listed] == [('api!twig@host-1', 'disabled')]
 
 
 def test_x7_no_log_of_a_daemon_has_a_password(tree, operator):

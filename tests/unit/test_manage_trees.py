@@ -94,6 +94,28 @@ def test_o9_what_is_below_a_silent_cell_is_not_missing():
     assert found['api!mid!leaf'].cell_id == '2'
 
 
+def test_a_cell_that_does_not_know_the_question_is_there():
+    unknown = 'CellServiceAPIMethodNotFound'
+    found = by_path(
+        trees.assemble(
+            [
+                answer(
+                    'api',
+                    neighbour('older'),
+                    neighbour('plain', protocol='plain'),
+                    neighbour('mute', protocol='plain', mute=True),
+                )
+            ],
+            [
+                {'cell': 'api!' + name, 'reason': 'not found', 'error': unknown}
+                for name in ('older', 'plain', 'mute')
+            ],
+        )
+    )
+    states = [found['api!' + name].state for name in ('older', 'plain', 'mute')]
+    assert states == [trees.UP, trees.UP, trees.DOWN]
+
+
 def test_nodes_that_name_each_other_as_parents_end():
     nodes = ['1;a;b;1', '2;b;a;1']
     found = trees.assemble([answer('api', neighbour('mid', nodes=nodes))], [])

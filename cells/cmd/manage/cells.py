@@ -74,6 +74,12 @@ class Create(neighbours.Neighbour):
         db_neighbours.cell_create(self.app.database(), values, self.app.own_name)
         own, other = self.app.own_name, 'child' if parsed_args.side == 'parent' else 'parent'
         self.say('Cell %s is a %s of this cell, %s, now.', values['name'], parsed_args.side, own)
+        if values['is_parent']:
+            with self.app.database().write() as connection:
+                known = [row['name'] for row in self.rows()]
+                moved = db_journal.outbox_readdress(connection, values['name'], known)
+            if moved:
+                self.say('It gets %s that waited for an old parent.', words.count(moved, 'report'))
         if parsed_args.handshake:
             self._handshake(parsed_args.name, other)
         else:

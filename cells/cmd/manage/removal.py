@@ -19,7 +19,7 @@ class Delete(neighbours.Neighbour):
 
     It is refused while instances are in it or below it, which are listed then, or while orders
     for it wait. With --force their records are in error from then on, with a fault that says so,
-    and the orders are forgotten.
+    and the orders are forgotten. What waits for a parent is kept for the next one.
 
     Example: nova-cells-manage --config-file api.conf cell delete region-1
     """
@@ -60,8 +60,10 @@ class Delete(neighbours.Neighbour):
         db_neighbours.cell_delete(database, name)
         text = 'Cell %s, which had the instance, was taken out of the tree' % name
         number = lost.mark_lost(database, names, text) if names else 0
-        with database.write() as connection:
-            dropped = db_journal.outbox_drop(connection, name)
+        dropped = 0
+        if not row['is_parent']:
+            with database.write() as connection:
+                dropped = db_journal.outbox_drop(connection, name)
         self.say('Cell %s is not a neighbour of this cell, %s, any more.', name, self.app.own_name)
         if number or dropped:
             self.say(
@@ -90,9 +92,9 @@ class Delete(neighbours.Neighbour):
         number = sum(cell_instances.counts(self.app.database()).values())
         if number and not force:
             raise exceptions.Invalid(
-                'What becomes of the %s of this cell would not be known above any more. If the '
-                'parent changes, create the new one, then --force deletes %s'
-                % (words.count(number, 'instance'), name)
+                'What becomes of the %s of this cell would not be known above any more. If it gets '
+                'another parent, --force deletes %s, then "cell create" makes the new one: what '
+                'is not told yet is kept for it' % (words.count(number, 'instance'), name)
             )
 
     def _check_below(self, name: str) -> None:

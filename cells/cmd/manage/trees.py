@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from cells import exceptions
 from cells.cmd.manage import app
 from cells.db import drains
 from cells.db import neighbours as db_neighbours
@@ -86,7 +87,11 @@ def assemble(
         _add_cell(nodes, answer['cell'], answer['value'])
     for one in missing:
         node = nodes.setdefault(one['cell'], Node(one['cell']))
-        if node.state != UP:
+        if one.get('error') == exceptions.CellServiceAPIMethodNotFound.__name__:
+            # It is there, but older than the question; of a nova-cells the cell above it tells.
+            if node.protocol != 'plain':
+                node.state, node.why = UP, ''
+        elif node.state != UP:
             # The ids of messages are for logs.
             node.state = DOWN
             node.why = node.why or _MESSAGE.sub('', one['reason'])

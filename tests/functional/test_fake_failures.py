@@ -132,6 +132,7 @@ def _on_no_host(tree):
     return 'Instance %s is not ready' % ONE, 400
 
 
+@pytest.mark.needs_extensions('the history of an instance does not pass plain cells')
 @pytest.mark.parametrize('prepare', [_locked, _in_wrong_state, _with_a_task, _on_no_host])
 def test_t5_what_a_cell_refuses_is_seen_at_the_top_within_seconds(tree, prepare):
     text, code = prepare(tree)
@@ -155,6 +156,7 @@ def test_t5_what_a_cell_refuses_is_seen_at_the_top_within_seconds(tree, prepare)
     assert db_journal.counts(tree['leaf'].database)['inbox.failed'] == 1
 
 
+@pytest.mark.needs_extensions('the history of an instance does not pass plain cells')
 def test_t5_an_error_that_nobody_expected_shows_its_class_and_no_more(tree, monkeypatch, caplog):
     create(tree)
 
@@ -172,6 +174,7 @@ def test_t5_an_error_that_nobody_expected_shows_its_class_and_no_more(tree, monk
     assert 'a secret' not in json.dumps(found)
 
 
+@pytest.mark.needs_extensions('the history of an instance does not pass plain cells')
 def test_t5_the_methods_that_parents_send_are_reported_by_their_names(tree):
     create(tree, vm_state='suspended')
     task(tree, 'rescuing')
@@ -226,6 +229,7 @@ def test_s8_what_ends_in_time_lets_a_stop_through(tree):
 # -- on the way --
 
 
+@pytest.mark.needs_extensions('the history of an instance does not pass plain cells')
 def test_r1_an_order_that_a_middle_cell_cannot_send_on_is_seen_at_the_top(tree):
     create(tree, cell=None, path='top!mid!gone')
     ctxt = user()
@@ -306,6 +310,7 @@ def test_r1_an_order_for_a_cell_that_stays_away_is_reported_and_not_carried_out_
         assert len(faults.fault_get_all(tree['top'].database, ONE)) == 1
 
 
+@pytest.mark.needs_extensions('a plain envelope does not say when it was sent')
 def test_r1_an_order_that_lay_with_its_cell_for_too_long_is_not_carried_out(workdir, quick):
     with fake_cells.FakeTree(workdir, LINE, action_timeout=2).running() as tree:
         create(tree)
@@ -336,6 +341,7 @@ def lose(tree, uuid=ONE):
         connection.execute(sa.delete(models.Instance).where(INSTANCES.c.uuid == uuid))
 
 
+@pytest.mark.needs_extensions('past a plain cell, that one was not found would delete it')
 def test_s4_a_cell_that_does_not_find_an_instance_costs_nobody_the_record(tree, caplog):
     create(tree)
     lose(tree)

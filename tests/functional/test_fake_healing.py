@@ -199,6 +199,7 @@ CORRUPTIONS = {
 }
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 @pytest.mark.parametrize('what', [*CORRUPTIONS, 'all'])
 def test_s1_what_differs_at_the_top_is_repaired_in_one_round(tree, what):
     create(tree['leaf'])
@@ -212,6 +213,7 @@ def test_s1_what_differs_at_the_top_is_repaired_in_one_round(tree, what):
     assert replication.column(tree['top'].database, ONE, 'cell_name') == 'top!mid!leaf'
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_s1_what_is_equal_is_not_told_again(tree):
     create(tree['leaf'], ONE, TWO)
     arrive(tree, ONE, TWO)
@@ -224,6 +226,7 @@ def test_s1_what_is_equal_is_not_told_again(tree):
     assert replication.column(tree['leaf'].database, ONE, 'updated_at') == updated
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_p3_a_repair_does_not_change_when_an_instance_was_changed(tree):
     create(tree['leaf'])
     with tree['leaf'].database.write() as connection:
@@ -236,6 +239,7 @@ def test_p3_a_repair_does_not_change_when_an_instance_was_changed(tree):
     assert replication.column(tree['leaf'].database, ONE, 'updated_at') == updated
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_s3_a_record_that_is_missing_at_the_top_is_made_again_with_its_history(tree):
     leaf, top = tree['leaf'], tree['top']
     create(leaf)
@@ -269,6 +273,7 @@ def test_s3_a_record_that_is_missing_at_the_top_is_made_again_with_its_history(t
         assert connection.execute(usage).scalar_one() == VALUES['memory_mb']
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_s4_a_record_that_its_cell_never_had_is_marked_and_stays(tree, caplog):
     """The database of the cell was restored from an old backup: a newer machine may run."""
     leaf, top = tree['leaf'], tree['top']
@@ -295,6 +300,7 @@ def test_s4_a_record_that_its_cell_never_had_is_marked_and_stays(tree, caplog):
     )
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_s4_a_record_that_is_being_deleted_goes_when_its_cell_does_not_have_it(tree):
     leaf, top = tree['leaf'], tree['top']
     create(leaf)
@@ -305,6 +311,7 @@ def test_s4_a_record_that_is_being_deleted_goes_when_its_cell_does_not_have_it(t
     deploy.wait_until(lambda: replication.column(top.database, ONE, 'deleted'), 10, 'it is gone')
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_o13_a_record_whose_deletion_was_lost_is_deleted(tree):
     leaf, top = tree['leaf'], tree['top']
     create(leaf)
@@ -314,6 +321,7 @@ def test_o13_a_record_whose_deletion_was_lost_is_deleted(tree):
     deploy.wait_until(lambda: replication.column(top.database, ONE, 'deleted'), 10, 'it is gone')
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_s6_what_is_deleted_at_the_top_does_not_come_back(tree):
     leaf, top = tree['leaf'], tree['top']
     create(leaf)
@@ -344,6 +352,7 @@ def test_x1_what_belongs_to_another_cell_is_left_alone(workdir, settled):
         assert replication.column(tree['top'].database, ONE, 'inconsistent') is None
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_r12_the_records_of_a_cell_that_was_renamed_are_its_own(tree):
     leaf, top = tree['leaf'], tree['top']
     create(leaf, ONE, TWO)
@@ -381,6 +390,7 @@ def test_what_has_just_changed_is_looked_at_again_later(workdir, monkeypatch):
         deploy.wait_until(lambda: equal(tree['leaf'], tree['top']), 10, 'it is repaired')
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_healing_goes_on_when_the_top_was_away(tree, caplog):
     create(tree['leaf'])
     arrive(tree)
@@ -597,6 +607,7 @@ def orders_of(cell):
     return sync_requests.sync_request_get_all(cell.database)
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_o11_an_order_to_sync_is_paced_shows_its_progress_and_ends(workdir, settled):
     pace = {
         'heal_page_interval': 0.2,
@@ -662,6 +673,7 @@ def test_o11_an_order_that_was_interrupted_goes_on(workdir, settled):
         top.stop()
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 @pytest.mark.parametrize(
     ('filters', 'repaired'),
     [
@@ -734,6 +746,7 @@ def test_s1_a_plain_parent_is_told_all_at_a_pace_of_its_own(workdir, settled):
         plain.stop()
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_status_shows_the_healing(tree):
     create(tree['leaf'])
     arrive(tree)
@@ -745,6 +758,7 @@ def test_status_shows_the_healing(tree):
     assert json.dumps(found)
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_a_mark_is_of_all_fields(tree):
     create(tree['leaf'])
     arrive(tree)

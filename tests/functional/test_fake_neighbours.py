@@ -76,6 +76,7 @@ def test_x1_a_child_cannot_answer_for_the_cell_above_it(tree):
     assert tree['top'].stats.get('answers_dropped') == before + 2
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_a_receipt_of_more_than_a_database_takes_stops_no_change(tree):
     mid = tree['mid']
     receipt = Arrived(
@@ -114,6 +115,7 @@ def test_operations_that_nobody_knows_share_a_counter(tree):
     assert not any('invented' in name for name in mid.stats.snapshot())
 
 
+@pytest.mark.needs_extensions('a plain parent is not told of failures in a listing')
 def test_t3_what_one_cell_calls_the_callers_fault_costs_only_its_own_answer(tree, monkeypatch):
     services.service_report(tree['leaf2'].database, 'h1', 'nova-compute', 'compute')
 

@@ -282,6 +282,7 @@ def test_a_cell_that_is_not_there_has_no_migrations_but_an_error(api):
             api.get_migrations(CTXT, {'cell_name': cell_name})
 
 
+@pytest.mark.needs_extensions('a plain parent is not told of failures in a listing')
 def test_t3_a_failing_cell_costs_a_listing_only_its_own_answer(tree, api, monkeypatch):
     status = 'status-%d' % next(COUNT)
     for cell in ('leaf', 'other'):

@@ -250,6 +250,7 @@ def test_capacities_of_who_is_no_child_are_refused(tree_of):
             tree.api('mid').get_capacities(CTXT, name)
 
 
+@pytest.mark.needs_extensions('a plain cell is not pinged, and counts as mute later')
 def test_d1_the_total_drops_by_the_share_of_a_mute_cell_at_every_tier_and_comes_back(
     tree_of, own, stack
 ):
@@ -267,6 +268,7 @@ def test_d1_the_total_drops_by_the_share_of_a_mute_cell_at_every_tier_and_comes_
     eventually(lambda: total(tree['top']) == 1111, 5)
 
 
+@pytest.mark.needs_extensions('a plain cell is not pinged, and counts as mute later')
 def test_d1_a_mute_cell_is_waited_for_two_seconds_and_named(tree_of, monkeypatch):
     tree = tree_of(LINE, call_timeout=10)
     all_know_each_other(tree)
@@ -533,6 +535,7 @@ def module_tree():
         yield stack.enter_context(fake_cells.FakeTree(workdir, LINE).running())
 
 
+@pytest.mark.needs_extensions('plain cells cannot be pinged')
 @pytest.mark.parametrize(
     ('asked', 'path'),
     [
@@ -552,6 +555,7 @@ def test_a_cell_is_pinged_at_any_depth(module_tree, asked, path):
     assert found['protocol'] == 1
 
 
+@pytest.mark.needs_extensions('plain cells cannot be pinged')
 def test_a_parent_can_be_pinged(module_tree):
     found = module_tree.ops('leaf').ping(CTXT, 'mid')
     assert (found['cell'], found['id']) == ('leaf!mid', module_tree['mid'].state.cell_id)
@@ -575,6 +579,7 @@ def test_a_cell_says_who_it_is(module_tree):
     assert len({one.state.cell_id for one in module_tree.cells.values()}) == 4
 
 
+@pytest.mark.needs_extensions('plain cells cannot be pinged')
 def test_hello_tells_as_what_a_neighbour_knows_this_cell(module_tree):
     found = module_tree.ops('mid').hello(CTXT, 'leaf')
     assert (found['known'], found['as'], found['reason']) == (True, 'parent', None)
@@ -594,6 +599,7 @@ def test_hello_tells_that_a_neighbour_does_not_know_this_cell(tree_of):
     assert 'does not know this cell (top) as its parent' in found['reason']
 
 
+@pytest.mark.needs_extensions('it shows which neighbours are ours')
 def test_the_status_shows_each_link(module_tree):
     all_know_each_other(module_tree)
     eventually(
@@ -801,6 +807,7 @@ def test_r4_an_order_whose_asker_has_given_up_is_not_carried_out(tree_of):
     assert service_of(leaf)['disabled'] is True
 
 
+@pytest.mark.needs_extensions('a plain parent is not told of failures in a listing')
 def test_t4_three_tiers_of_slow_cells_end_in_time_with_what_there_is(tree_of):
     parents = {'top': None, 'mid': 'top', 'a': 'mid', 'b': 'mid', 'c': 'mid', 'side': 'top'}
     tree = tree_of(parents, call_timeout=2)
@@ -820,6 +827,7 @@ def test_t4_three_tiers_of_slow_cells_end_in_time_with_what_there_is(tree_of):
     assert {one['cell'] for one in found['answers']} == {'top', 'top!mid', 'top!side'}
 
 
+@pytest.mark.needs_extensions('a plain parent is not told of failures in a listing')
 def test_r5_what_the_hop_limit_leaves_out_is_named(tree_of):
     tree = tree_of({'top': None, 'a': 'top', 'b': 'a', 'c': 'b', 'd': 'c'}, max_hop_count=3)
     good, bad = query(tree['top'])
@@ -914,6 +922,7 @@ def test_t7_an_answer_that_comes_twice_counts_once(tree_of, monkeypatch):
     assert (set(good), set(bad)) == ({'top', 'top!left'}, {'top!right'})
 
 
+@pytest.mark.needs_extensions('a plain parent is not told of failures in a listing')
 def test_t3_an_answer_that_cannot_be_written_costs_only_its_own_cell(tree_of, monkeypatch):
     answer = dispatch.Dispatcher.answer
 
@@ -932,6 +941,7 @@ def test_t3_an_answer_that_cannot_be_written_costs_only_its_own_cell(tree_of, mo
     assert {name: failure.name for name, failure in bad.items()} == {'top!mid!leaf': 'TypeError'}
 
 
+@pytest.mark.needs_extensions('the workers of a plain cell share no reports')
 def test_p2_a_report_is_delivered_once_whatever_the_number_of_workers(
     tree_of, own, stack, monkeypatch
 ):

@@ -35,6 +35,7 @@ def tree(workdir):
 # -- the way up --
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_what_happens_to_an_instance_is_known_at_the_top_of_three_levels(tree):
     leaf, top = tree['leaf'], tree['top']
     create(leaf)
@@ -55,6 +56,7 @@ def test_what_happens_to_an_instance_is_known_at_the_top_of_three_levels(tree):
     assert journal.counts(tree['mid'].database) == journal.counts(top.database) == {}
 
 
+@pytest.mark.needs_extensions('plain cells tell what is empty apart from what is not set')
 def test_what_another_worker_commits_is_found_without_a_word(tree):
     leaf = tree['leaf']
     with leaf.database.write() as connection:
@@ -62,6 +64,7 @@ def test_what_another_worker_commits_is_found_without_a_word(tree):
     deploy.wait_until(lambda: equal(leaf, tree['top']), 5, 'it is there')
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_s11_an_address_that_has_changed_comes_up_once_and_not_down(tree):
     leaf, top = tree['leaf'], tree['top']
     create(leaf)
@@ -92,6 +95,7 @@ def test_p3_an_idle_cell_sends_nothing(tree):
     assert [one for one in sent if one[0] == 'broadcast'] == []
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_p3_a_burst_is_few_messages(tree):
     leaf = tree['leaf']
     create(leaf)
@@ -104,6 +108,7 @@ def test_p3_a_burst_is_few_messages(tree):
     assert len([one for one in sent if one[0] == 'broadcast']) < 100
 
 
+@pytest.mark.needs_extensions('a plain cell is told of whole instances')
 def test_p5_one_field_is_less_than_500_bytes(tree):
     leaf = tree['leaf']
     create(leaf, *map(numbered, range(40)))
@@ -123,6 +128,7 @@ def test_p5_one_field_is_less_than_500_bytes(tree):
     assert sum(sizes) < len(sizes) * 500 + 40 * 110
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_the_answer_says_what_is_known_above(tree):
     found = []
     create(tree['leaf'])
@@ -137,6 +143,7 @@ def test_the_answer_says_what_is_known_above(tree):
     assert responses[1].value is None
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_s2_several_workers_on_both_sides_come_to_the_newest_state(workdir):
     tree = fake_cells.FakeTree(workdir, {'top': None, 'leaf': 'top'})
     uuids = [numbered(number) for number in range(60)]
@@ -170,6 +177,7 @@ def test_s2_several_workers_on_both_sides_come_to_the_newest_state(workdir):
 # -- after the end --
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_s6_a_deleted_record_stays_and_its_cell_is_told(tree):
     leaf, top = tree['leaf'], tree['top']
     create(leaf)
@@ -197,6 +205,7 @@ def test_s6_a_deleted_record_stays_and_its_cell_is_told(tree):
     assert replication.column(top.database, ONE, 'deleted_at') == deleted_at
 
 
+@pytest.mark.needs_extensions('the history of an instance does not pass plain cells')
 def test_s16_the_history_is_readable_while_its_cell_is_down(workdir):
     tree = fake_cells.FakeTree(workdir, LINE)
     with tree.running():
@@ -218,6 +227,7 @@ def test_s16_the_history_is_readable_while_its_cell_is_down(workdir):
 # -- names --
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_r12_a_cell_with_a_thousand_instances_is_renamed(workdir):
     tree = fake_cells.FakeTree(workdir, {'top': None, 'leaf': 'top'})
     uuids = [numbered(number) for number in range(1000)]
@@ -257,6 +267,7 @@ def test_r12_a_cell_with_a_thousand_instances_is_renamed(workdir):
 # -- when something is away, or wrong --
 
 
+@pytest.mark.needs_extensions('plain cells confirm nothing')
 def test_s13_what_happens_while_the_top_is_down_is_known_when_it_is_back(workdir):
     tree = fake_cells.FakeTree(workdir, LINE)
     with tree.running():
@@ -302,6 +313,7 @@ def test_a_database_of_the_top_that_is_away_loses_nothing(tree, monkeypatch):
     assert equal(leaf, top)
 
 
+@pytest.mark.needs_extensions('a plain cell is told of instances one by one')
 def test_one_that_makes_the_top_fail_costs_only_itself(tree, monkeypatch):
     leaf, top = tree['leaf'], tree['top']
     uuids = [numbered(number) for number in range(60)]
@@ -330,6 +342,7 @@ def test_one_that_makes_the_top_fail_costs_only_itself(tree, monkeypatch):
     assert equal(leaf, top, poison)
 
 
+@pytest.mark.needs_extensions('a plain cell is told of instances one by one')
 def test_one_that_cannot_even_be_read_here_costs_only_itself(tree, caplog):
     leaf, top = tree['leaf'], tree['top']
     with leaf.database.write() as connection:
@@ -372,6 +385,7 @@ def test_a_parent_that_reads_nothing_at_all_gets_it_as_a_plain_one_in_the_end(tr
     assert leaf.sync.status()['parents'][0]['form'] == 'plain'
 
 
+@pytest.mark.needs_extensions('it shows in which form a parent is told')
 def test_o9_what_waits_and_since_when_is_shown(tree):
     leaf = tree['leaf']
     create(leaf)

@@ -17,7 +17,7 @@ from tests import mixed
 HERE = pathlib.Path(__file__).parent
 NIGHTLY = os.environ.get('CELLS_TEST_PROFILE') == 'nightly'
 #: The place in the tree, and what is tested with plain cells there.
-RUNS = {'middle': ['test_fake_tree.py'], 'all': ['test_fake_tree.py']}
+RUNS = {'middle': ['test_fake_tree.py']}
 SECONDS = 3600 if NIGHTLY else 240
 
 

@@ -304,7 +304,7 @@ class Cell:
             server=self.server,
             state=self.state,
             stats=self.stats,
-            neighbours=lambda: self.status.neighbours({}, {}),
+            neighbours=self.status.links,
             silences=self._bus_silences,
             load=self.runner.load,
             enabled=self.takes_builds,
@@ -410,7 +410,7 @@ class Cell:
         reader = figures.FiguresReader(self.database, self._conf.service_down_time)
         return {
             'Cell': lambda: {**self.vitals.read(), 'neighbours': None, 'counters': None},
-            'Neighbours': lambda: self.status.neighbours({}, {}),
+            'Neighbours': self.status.links,
             'Mailboxes': self.runner.open_questions,
             'Journal': lambda: dataclasses.asdict(reader.read()),
             'Counters': self.stats.snapshot,

@@ -59,13 +59,20 @@ class CellStatus:
         :param oldest: the age of the oldest change that one has not confirmed, by name.
         :param waiting: how many it has not confirmed.
         """
-        topology = self._state.topology
         return [
             {
-                **self._neighbour(cell.name, cell.is_parent),
-                'oldest_unconfirmed': oldest.get(cell.name),
-                'unconfirmed': waiting.get(cell.name, 0),
+                **one,
+                'oldest_unconfirmed': oldest.get(one['name']),
+                'unconfirmed': waiting.get(one['name'], 0),
             }
+            for one in self.links()
+        ]
+
+    def links(self) -> list[dict[str, Any]]:
+        """Return of the ways to the neighbours, parents first, what needs no database."""
+        topology = self._state.topology
+        return [
+            self._neighbour(cell.name, cell.is_parent)
             for cell in (*topology.parents.values(), *topology.children.values())
         ]
 

@@ -20,7 +20,7 @@ class Vitals:
     """Reads how one worker of a cell does.
 
     :param server: the server name of the worker.
-    :param neighbours: the ways to them, see :class:`cells.status.CellStatus`.
+    :param neighbours: the ways to them, see :meth:`cells.status.CellStatus.links`.
     :param silences: seconds since the message bus was there, for each part that listens to it.
     :param load: see :meth:`cells.messaging.MessageRunner.load`.
     :param enabled: whether new instances may be built in this cell.

@@ -60,7 +60,7 @@ def families(
     if with_database:
         gauges.set('database_up', 'Whether the database of the cell answers.', database is None)
     if figures is not None:
-        _of_database(gauges, figures)
+        _of_database(gauges, figures, sorted(health.neighbours(workers)))
     yield from gauges.families()
     yield from _counters(workers)
     yield from _histograms(workers)
@@ -168,8 +168,9 @@ def _of_neighbour(gauges: Gauges, worker: health.Vitals, neighbour: Mapping[str,
             gauges.set('neighbour_' + name, text, neighbour[key], **labels)
 
 
-def _of_database(gauges: Gauges, figures: Mapping[str, Any]) -> None:
-    oldest: dict[str, float] = {}
+def _of_database(gauges: Gauges, figures: Mapping[str, Any], known: Sequence[str]) -> None:
+    # For whom nothing waits a 0 is shown, so that there is a line before there is an alarm.
+    oldest = dict.fromkeys(known, 0.0)
     for neighbour, state, rows, age in figures['outbox']:
         gauges.set(
             'outbox_messages',

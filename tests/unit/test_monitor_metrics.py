@@ -102,6 +102,11 @@ def test_a_neighbour_that_is_mute_or_not_reached_is_down():
         assert found[key('cells_neighbour_up', **labels)] == 0
 
 
+def test_a_neighbour_for_whom_nothing_waits_has_an_age_of_0():
+    found = samples(worker(), figures={**FIGURES, 'outbox': []})
+    assert found[key('cells_outbox_oldest_seconds', neighbour='leaf')] == 0
+
+
 def test_c7_a_cell_that_is_drained_is_seen():
     found = samples(worker(drained=True, neighbours=[{**NEIGHBOUR, 'drained': True}]))
     assert found[key('cells_drained', worker='host.0')] == 1

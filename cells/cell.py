@@ -14,8 +14,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from oslo_config import cfg
 
-from cells import conf as cells_conf
 from cells import (
+    arrivals,
     context,
     dispatch,
     exceptions,
@@ -49,6 +49,7 @@ from cells import (
     versions,
     vitals,
 )
+from cells import conf as cells_conf
 from cells.compute import build_ends, builds, host_outcomes, host_sender, hosts, results
 from cells.db import engine, migration
 from cells.db import services as db_services
@@ -394,7 +395,7 @@ class Cell:
             worker=self.server,
             max_bytes=self._conf.cells.max_message_bytes,
             stats=self.stats,
-            most_deliveries=messaging.MOST_DELIVERIES,
+            most_deliveries=arrivals.MOST_DELIVERIES,
             on_dead=self.runner.park_cast,
         )
         # A cast holds a thread until it is journaled; calls must not run short of them for that.

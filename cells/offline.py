@@ -32,7 +32,9 @@ class OfflineCell:
             place=dataclasses.replace(cell.place(conf), standalone=True),
             source=cell.source(conf, self.database),
             seen=sightings.Sightings(
-                database=self.database, mute_interval=options.mute_child_interval
+                database=self.database,
+                mute_interval=options.mute_child_interval,
+                extensions=options.envelope_extensions,
             ),
             database=self.database,
             check_interval=options.db_check_interval,
@@ -42,7 +44,9 @@ class OfflineCell:
             state=self.state,
             letters=letters.Letters(
                 state=self.state,
-                outward=lambda message: post.outward(message, self.state.cell_id),
+                outward=lambda message: post.outward(
+                    message, self.state.cell_id, extensions=options.envelope_extensions
+                ),
                 object_release=options.object_release,
                 max_hop_count=options.max_hop_count,
             ),

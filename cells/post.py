@@ -50,13 +50,21 @@ ENVELOPE_BYTES: Final = 64 * 1024
 
 
 def outward(
-    message: Message, cell_id: str, budget_ms: int | None = None, server: str | None = None
+    message: Message,
+    cell_id: str,
+    budget_ms: int | None = None,
+    server: str | None = None,
+    *,
+    extensions: bool,
 ) -> str:
     """Return the envelope of a message that a cell sends to the next one.
 
     :param cell_id: of the cell that sends it.
     :param budget_ms: within how many milliseconds an answer is wanted, by the worker ``server``.
+    :param extensions: whether it carries what only cells of ours know.
     """
+    if not extensions:
+        return wire.encode(messages.with_extension(message, None))
     extension = Extension(versions.EXTENSION_VERSION, time.time(), budget_ms, server, cell_id)
     return wire.encode(messages.with_extension(message, extension))
 
@@ -98,10 +106,8 @@ class Post:
 
         :param budget_ms: within how many milliseconds an answer is wanted.
         """
-        if not self._extensions:
-            return wire.encode(messages.with_extension(message, None))
         server = None if budget_ms is None else self._server
-        return outward(message, self._state.cell_id, budget_ms, server)
+        return outward(message, self._state.cell_id, budget_ms, server, extensions=self._extensions)
 
     def question(
         self, message: Message, hop: str, budget: float, on_failure: Callable[[Failure], object]

@@ -8,7 +8,7 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from cells import messaging, rpc
+from cells import arrivals, rpc
 from cells.db import journal as db_journal
 from cells.stats import Stats
 from tests import deploy, fake_cells
@@ -37,14 +37,14 @@ def alone(workdir):
 
 
 def test_what_came_too_often_is_put_aside_unread(alone):
-    arrived = Arrived('it may be anything, \x00 even this', messaging.MOST_DELIVERIES)
+    arrived = Arrived('it may be anything, \x00 even this', arrivals.MOST_DELIVERIES)
     alone.runner.receive(arrived)
     deploy.wait_until(lambda: arrived.settled, 5, 'it is settled')
     assert dead_messages(alone) == 1
 
 
 def test_what_came_less_often_is_read(alone):
-    arrived = Arrived('rubbish', messaging.MOST_DELIVERIES - 1)
+    arrived = Arrived('rubbish', arrivals.MOST_DELIVERIES - 1)
     alone.runner.receive(arrived)
     assert arrived.settled
     assert dead_messages(alone) == 0
@@ -54,7 +54,7 @@ def test_what_meets_an_error_of_ours_is_not_lost(alone, monkeypatch, caplog):
     def fail(message, incoming):
         raise ZeroDivisionError('a bug')
 
-    monkeypatch.setattr(alone.runner, '_dispatch', fail)
+    monkeypatch.setattr(alone.runner._arrivals, '_dispatch', fail)
     monkeypatch.setattr('cells.routing.check_arrival', lambda message, neighbours: None)
     text = (
         '{"message_type": "broadcast", "ctxt": {}, "method_name": "sync_instances",'
@@ -76,7 +76,7 @@ def test_a_cast_that_no_worker_survives_is_put_aside(workdir, rabbit):
     with tree.running():
         tree['api'].stop()
         tree.api('api').sync_instances(ctxt, project_id='poison')
-        for _ in range(messaging.MOST_DELIVERIES):
+        for _ in range(arrivals.MOST_DELIVERIES):
             deploy.wait_until(lambda: take(tree['api'].transport_url), 10, 'it is there again')
         tree['api'].start()
         status = deploy.wait_until(

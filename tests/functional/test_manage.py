@@ -587,6 +587,7 @@ def test_the_database_is_checked(tree, other, operator, api):
     rows = operator.done(api, 'db', 'check', '-f', 'json').json()
     assert {row['Result'] for row in rows} == {'ok'}
     conf = other()
+    assert 'nova-cells-manage db sync' in operator.refused(conf, 'cell', 'list')
     checked = operator(conf, 'db', 'check', '-f', 'json')
     assert checked.code == 1
     assert 'nova-cells-manage db sync' in checked.out
@@ -598,6 +599,7 @@ def test_the_database_is_checked(tree, other, operator, api):
     )
     said = operator.refused(conf, 'db', 'check')
     assert 'The database of cell other cannot be used' in said
+    assert 'start it, or correct [database] connection' in said
     assert 'Connection refused' in said or 'could not' in said
 
 

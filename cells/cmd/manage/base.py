@@ -83,9 +83,9 @@ class Command(command.Command):
             return str(found)
         except engine.ERRORS as another:
             error = another
-        return 'The database of cell %s cannot be used: %s' % (
-            self.app.own_name,
-            engine.brief(error),
+        return (
+            'The database of cell %s cannot be used (%s): start it, or correct [database] '
+            'connection' % (self.app.own_name, engine.brief(error))
         )
 
     def _no_answer(self, error: str) -> str:

@@ -49,7 +49,8 @@ def reconcile(
     """Return which operations an agent is to cancel and which instances it is to destroy.
 
     What it has not accepted after all is offered again. An instance that should be on the
-    host and is not is put into the error state, with a fault; the record stays.
+    host and is not is put into the error state, with a fault; the record stays. An instance that
+    this cell has never had is left alone: its database may have been restored from a backup (S4).
 
     :param operations: ids of those that the agent has accepted and whose end it has not told.
     :param found: the power states of the instances on the host, by uuid.
@@ -105,10 +106,15 @@ def _not_wanted(
     known: Mapping[str, Mapping[str, Any]],
     busy: Collection[str],
 ) -> list[str]:
+    for uuid in sorted(set(found) - known.keys() - set(busy)):
+        LOG.error(
+            'Instance %s is on host %s, and this cell has no record of it: it is left there. If '
+            'the database of this cell was restored from a backup, it is one that was built since',
+            uuid,
+            host,
+        )
     strange = {
-        uuid
-        for uuid in found
-        if uuid not in known or known[uuid]['deleted'] or known[uuid]['host'] != host
+        uuid for uuid, row in known.items() if uuid in found and not _is_at_home(row, host)
     } - set(busy)
     if not strange:
         return []
@@ -124,6 +130,10 @@ def _not_wanted(
     for uuid in gone:
         LOG.warning('Instance %s is on host %s and does not belong there', uuid, host)
     return gone
+
+
+def _is_at_home(row: Mapping[str, Any], host: str) -> bool:
+    return not row['deleted'] and bool(row['host'] == host)
 
 
 def _missing(connection: sa.Connection, row: Mapping[str, Any]) -> None:

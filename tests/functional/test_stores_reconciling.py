@@ -88,15 +88,24 @@ def test_power_states_that_differ_are_taken_over(database, compare):
     assert compare({1: 4, 2: 4, 3: 4}) == (NOTHING, {uuid(1): 4})
 
 
-def test_what_is_not_known_deleted_or_elsewhere_is_destroyed(database, compare):
+def test_what_is_deleted_or_elsewhere_is_destroyed(database, compare):
     add(database, 2)
     add(database, 3, host=THERE)
     add(database, 4, host=None, vm_state='shelved_offloaded')
     with database.write() as connection:
         instances.instance_destroy(connection, uuid(2))
-    answer, taken = compare({1: 1, 2: 1, 3: 1, 4: 4})
-    assert answer['destroy'] == [uuid(1), uuid(2), uuid(3), uuid(4)]
+    answer, taken = compare({2: 1, 3: 1, 4: 4})
+    assert answer['destroy'] == [uuid(2), uuid(3), uuid(4)]
     assert taken == {}
+
+
+def test_s4_what_a_restored_database_does_not_know_is_left_alone_and_told(
+    database, compare, caplog
+):
+    add(database, 2)
+    assert compare({1: 1, 2: 1}) == (NOTHING, {})
+    [line] = [one.getMessage() for one in caplog.records if one.levelname == 'ERROR']
+    assert '%s is on host h1, and this cell has no record of it' % uuid(1) in line
 
 
 def test_what_comes_goes_or_is_at_work_is_not_destroyed(database, compare):
@@ -198,8 +207,13 @@ def test_operations_that_an_agent_does_not_know_any_more_are_offered_again(datab
 def test_a_host_with_very_many_instances_is_compared(database, compare):
     with database.write() as connection:
         rows = [
-            {'uuid': uuid(number), 'host': HERE, 'vm_state': 'active', 'power_state': 1}
-            for number in range(1500)
+            {
+                'uuid': uuid(number),
+                'host': HERE if number < 1500 else THERE,
+                'vm_state': 'active',
+                'power_state': 1,
+            }
+            for number in range(3000)
         ]
         connection.execute(sa.insert(models.Instance), rows)
     answer, taken = compare({number: 1 if number else 4 for number in range(3000)})

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
+import pathlib
 import queue
 import socket
 import threading
@@ -32,6 +33,7 @@ AT_ONCE = 0.1
 A_WHILE = 0.3
 
 NUMBERS = itertools.count()
+EXAMPLES = pathlib.Path(__file__).parents[2] / 'examples'
 
 
 class Worker:
@@ -106,11 +108,13 @@ class Cells:
     """Makes drivers of one kind for cells that belong to one test; all are closed at the end.
 
     :param url: makes the address of a cell from its name.
+    :param args: of the command line that the configuration is read from.
     """
 
-    def __init__(self, driver, url):
+    def __init__(self, driver, url, args=()):
         self.driver = driver
         self.url = url
+        self.args = args
         self.queue_base = 'test-%d.intercell' % next(NUMBERS)
         self.drivers = []
 
@@ -122,7 +126,7 @@ class Cells:
         """Return the settings of a worker."""
         conf = cfg.ConfigOpts()
         cell.prepare(conf)
-        conf([], project='cells')
+        conf(list(self.args), project='cells')
         given = {
             'conf': conf,
             'transport_url': address.url,
@@ -185,20 +189,31 @@ def quiet(endings):
     endings.wait()
 
 
-@pytest.fixture(params=['fake', 'rpc'])
+EXAMPLE = 'spool_driver.SpoolDriver'
+
+
+@pytest.fixture(params=['fake', 'rpc', EXAMPLE])
 def cells(request, endings):
-    """Cells that are connected by each of the drivers."""
+    """Cells that are connected by each of the drivers, and by the one of ``examples/``."""
+    number, args = next(NUMBERS), []
+
+    def url(name):
+        return 'fake://%d/%s' % (number, name)
+
     if request.param == 'rpc':
         url = request.getfixturevalue('vhosts').url
-    else:
-        number = next(NUMBERS)
-
-        def url(name):
-            return 'fake://%d/%s' % (number, name)
-
-    found = Cells(request.param, url)
+    elif request.param == EXAMPLE:
+        request.getfixturevalue('monkeypatch').syspath_prepend(str(EXAMPLES))
+        workdir = request.getfixturevalue('workdir')
+        (workdir / 'spool.conf').write_text('[spool]\npath = %s\n' % (workdir / 'spool'))
+        args = ['--config-file', str(workdir / 'spool.conf')]
+    found = Cells(request.param, url, args)
     yield found
-    endings.add(found.drivers)
+    if request.param == EXAMPLE:
+        for driver in found.drivers:  # before their directory goes
+            end(driver)
+    else:
+        endings.add(found.drivers)
 
 
 @pytest.fixture

@@ -133,11 +133,12 @@ def _shown(server: Any) -> dict[str, Any]:
 
 
 def main(args: list[str]) -> None:
-    """Serve on port 8774."""
+    """Serve until the process is ended."""
     conf = cfg.ConfigOpts()
+    conf.register_cli_opts([cfg.PortOpt('port', default=8774, help='Port to serve on.')])
     conf(args, project='cells')
     application = Servers(rpcapi.CellsAPI.from_conf(conf), rpcapi.InstancesAPI.from_conf(conf))
-    with simple_server.make_server('127.0.0.1', 8774, application) as server:
+    with simple_server.make_server('127.0.0.1', conf.port, application) as server:
         server.serve_forever()
 
 

@@ -1,4 +1,4 @@
-"""List the compute services of all cells, and name the cells that do not answer.
+"""List the hosts of all cells and what is free on them, and name the cells that do not answer.
 
 ::
 
@@ -13,7 +13,7 @@ from cells import context, rpcapi
 
 
 def main(args: list[str]) -> int:
-    """Print a line for each service; return 1 when a cell is missing."""
+    """Print a line for each host; return 1 when a cell is missing."""
     conf = cfg.ConfigOpts()
     conf(args, project='cells')
     api = rpcapi.CellsAPI.from_conf(conf)
@@ -21,6 +21,8 @@ def main(args: list[str]) -> int:
     ctxt = context.RequestContext('admin', 'admin', is_admin=True, roles=['admin'])
     for service in api.service_get_all(ctxt, {'binary': 'nova-compute'}):
         print(service.host, 'disabled' if service.disabled else 'enabled')
+    free = api.get_capacities(ctxt).get('ram_free', {})
+    print('%d MiB of memory are free' % free.get('total_mb', 0))
     missing = ops.query(ctxt, 'service_get_all')['missing']
     for cell in missing:
         print('%s is missing: %s' % (cell['cell'], cell['reason']))

@@ -88,6 +88,8 @@ need_venv() {
     # The stamp is there only while the environment is whole.
     rm -f "$stamp"
     [[ -x .venv/bin/python ]] || quietly "$PYTHON" -m venv .venv || die 'no .venv could be made'
+    # What an installation from here has left would be found first, with entry points of its time.
+    rm -rf cells.egg-info
     # pbr takes the version from git. Without a usable repository, as in an unpacked archive, any
     # version does for running from here.
     git rev-parse --git-dir >/dev/null 2>&1 || export PBR_VERSION="${PBR_VERSION:-0.0.0}"

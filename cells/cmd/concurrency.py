@@ -16,9 +16,9 @@ def hush() -> None:
     warnings.filterwarnings('ignore', message=r'\s*Eventlet is deprecated')
 
 
-def choose() -> str:
+def choose(default: str = 'eventlet') -> str:
     """Set the process up and return which of the two it is."""
-    name = os.environ.get(VARIABLE, 'eventlet').strip().lower()
+    name = os.environ.get(VARIABLE, default).strip().lower()
     if name not in ('eventlet', 'threading'):
         sys.stderr.write(
             '%s is %r in the environment; it may be eventlet or threading\n' % (VARIABLE, name)

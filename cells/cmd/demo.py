@@ -13,7 +13,8 @@ def main(args: list[str] | None = None) -> int:
         'minute, and show what it does. It needs nothing and leaves nothing behind.',
     )
     parser.parse_args(args)
-    concurrency.choose()
+    # On eventlet a statement of SQLite stops the whole process, with its seven cells.
+    concurrency.choose('threading')
     from cells.cmd import demo_show  # noqa: PLC0415 - all else must come after the patching
 
     return demo_show.run()

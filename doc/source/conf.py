@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: ``tox -e docs``."""
+"""How Sphinx builds the documentation: ``tools/docs``."""
 
 import importlib.metadata
 import pathlib
@@ -10,7 +10,13 @@ project = 'cells'
 project_copyright = 'the authors of cells'
 release = importlib.metadata.version('cells')
 
-extensions = ['oslo_config.sphinxext', 'compatibility']
+extensions = [
+    'commands',
+    'compatibility',
+    'oslo_config.sphinxext',
+    'sphinx.ext.autodoc',
+]
+autodoc_member_order = 'bysource'
 nitpicky = False
 html_theme = 'alabaster'
 html_theme_options = {'description': 'One cloud API over a tree of compute deployments'}

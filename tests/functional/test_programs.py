@@ -29,9 +29,8 @@ def run(program: str, *arguments: str, seconds: float = 120, **env: str):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize('concurrency', ['threading', 'eventlet'])
-def test_the_demo_shows_the_tree_and_the_silent_cell(concurrency):
-    shown = run('nova-cells-demo', seconds=580, CELLS_CONCURRENCY=concurrency, COLUMNS='200')
+def test_the_demo_shows_the_tree_and_the_silent_cell_on_eventlet_as_well():
+    shown = run('nova-cells-demo', seconds=580, CELLS_CONCURRENCY='eventlet', COLUMNS='200')
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert shown.stderr == ''
     assert 'cell-b falls silent' in shown.stdout

@@ -20,6 +20,7 @@ from cells import (
     dispatch,
     exceptions,
     logs,
+    paths,
     remote_errors,
     replies,
     routing,
@@ -437,9 +438,17 @@ class Questions:
             % (cell_name, message.method_name, wire.bare_uuid(message.uuid), elapsed),
             cell_name=cell_name,
         )
+        # That a neighbour is mute has been said when it became so (O9).
+        level = logging.DEBUG if self._is_mute(message, cell_name) else logging.WARNING
         with logs.scope(message.ctxt.get('request_id'), message.routing_path):
-            LOG.warning('%s', error)
+            LOG.log(level, '%s', error)
         return remote_errors.failure_of(error)
+
+    def _is_mute(self, message: Message, cell_name: str) -> bool:
+        """Tell whether a cell is silent as the neighbour on the way to it is mute."""
+        names = cell_name.split(paths.SEPARATOR)[len(message.routing_path) :]
+        known = bool(names) and names[0] in self._state.topology.names
+        return known and self._state.sightings.is_mute(names[0])
 
     def _overload(self, message: Message, hop: str) -> Failure:
         self._stats.count('calls_refused', neighbour=hop)

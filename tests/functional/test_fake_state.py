@@ -8,6 +8,7 @@ import contextlib
 import copy
 import functools
 import json
+import logging
 import shutil
 import threading
 import time
@@ -269,7 +270,7 @@ def test_d1_the_total_drops_by_the_share_of_a_mute_cell_at_every_tier_and_comes_
 
 
 @pytest.mark.needs_extensions('a plain cell is not pinged, and counts as mute later')
-def test_d1_a_mute_cell_is_waited_for_two_seconds_and_named(tree_of, monkeypatch):
+def test_d1_o9_a_mute_cell_is_waited_for_two_seconds_and_named(tree_of, monkeypatch, caplog):
     tree = tree_of(LINE, call_timeout=10)
     all_know_each_other(tree)
     fake.hold(address(tree, 'leaf'))
@@ -277,6 +278,8 @@ def test_d1_a_mute_cell_is_waited_for_two_seconds_and_named(tree_of, monkeypatch
     tree['leaf'].reports.stop()
     eventually(lambda: tree['mid'].state.sightings.is_mute('leaf'), 5)
     assert not tree['top'].state.sightings.is_mute('mid')
+    assert 'Cell leaf is mute' in caplog.text
+    caplog.clear()
     begun = time.monotonic()
     good, bad = query(tree['top'])
     assert time.monotonic() - begun < 3.5
@@ -287,6 +290,9 @@ def test_d1_a_mute_cell_is_waited_for_two_seconds_and_named(tree_of, monkeypatch
     with pytest.raises(exceptions.CellTimeout, match='leaf'):
         tree.api('top').task_log_get_all(CTXT, 'x', None, None, host='top!mid!leaf@h')
     assert time.monotonic() - begun < 3.5
+    # It has been said that it is mute: no line for each question.
+    said = [one for one in caplog.records if one.name == 'cells.questions']
+    assert [one.getMessage() for one in said if one.levelno >= logging.WARNING] == []
     # A cell that is not mute any more has its full time again.
     fake.hold(address(tree, 'leaf'), False)
     eventually(lambda: not tree['mid'].state.sightings.is_mute('leaf'), 5)

@@ -271,13 +271,16 @@ def worker_pids(watched):
     ]
 
 
-def test_o9_a_worker_that_was_killed_is_seen_and_comes_again(setting):
+def test_o9_d10_workers_that_were_killed_are_seen_and_know_their_neighbours_at_once(setting):
     watched = setting.pages['api']
-    pid = worker_pids(watched)[0]
-    os.kill(pid, signal.SIGKILL)
-    watched.wait('/readyz', 503)
+    killed = worker_pids(watched)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    watched.wait('/healthz', 503, '0 of 2 workers run')
     watched.wait('/readyz', 200)
-    assert pid not in worker_pids(watched)
+    assert watched.page('/readyz')[1]['neighbours'] == {'leaf': 'up'}
+    assert watched.least('cells_neighbour_last_seen_time_seconds', neighbour='leaf') > 0
+    assert not set(killed) & set(worker_pids(watched))
 
 
 def test_the_monitor_comes_again_when_it_is_killed(setting):

@@ -207,6 +207,7 @@ def test_a_build_gets_to_a_host_and_the_record_at_the_top_to_life(tree_of, farm)
         assert requests(tree[name]) == 0
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_x4_passwords_are_gone_when_a_build_is_over(tree_of, farm):
     tree = tree_of(DEEP, prefer='mid')
     one = wanted()
@@ -239,6 +240,7 @@ def test_c4_one_request_is_split_over_cells(tree_of, farm):
     assert collections.Counter(farm.cells()) == dict.fromkeys('abcde', 20)
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_c12_c13_the_leaf_gets_exactly_what_the_api_accepted(tree_of, farm):
     tree = tree_of(DEEP, prefer='mid')
     kind = flavor.Flavor(
@@ -292,6 +294,7 @@ def test_c12_c13_the_leaf_gets_exactly_what_the_api_accepted(tree_of, farm):
 # -- to the next cell --
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_c2_a_cell_that_refuses_though_it_had_room_costs_only_its_try(tree_of, farm):
     tree = tree_of(PAIR, prefer='a')
     farm.full['a'] = 'no host has room'
@@ -306,6 +309,7 @@ def test_c2_a_cell_that_refuses_though_it_had_room_costs_only_its_try(tree_of, f
     assert faults.fault_get_all(tree['api'].database, one.uuid) == []
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_c2_a_build_that_ends_badly_later_goes_to_the_next_cell(tree_of, farm):
     tree = tree_of(PAIR, prefer='a')
     farm.slow = {'a'}
@@ -325,6 +329,7 @@ def test_c2_a_build_that_ends_badly_later_goes_to_the_next_cell(tree_of, farm):
     assert record(tree['a'], one.uuid) is None
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_c2_when_the_last_one_ends_badly_later_the_record_ends_in_error(tree_of, farm):
     tree = tree_of(PAIR)
     farm.slow, farm.full = {'a'}, {'b': 'b is full'}
@@ -339,6 +344,7 @@ def test_c2_when_the_last_one_ends_badly_later_the_record_ends_in_error(tree_of,
     assert (found.host, found.cell_name) == (None, None)
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_c2_a_middle_cell_tries_all_below_it_before_it_refuses(tree_of, farm):
     tree = tree_of(DEEP, prefer='mid')
     farm.full = {'x': 'x is full', 'y': 'y is full'}
@@ -350,6 +356,7 @@ def test_c2_a_middle_cell_tries_all_below_it_before_it_refuses(tree_of, farm):
     assert outcome(tree['api'], one.uuid) == [('mid', db.FAILED), ('b', db.DONE)]
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_c2_c9_when_all_have_refused_the_fault_has_the_reason_of_each_cell(tree_of, farm):
     tree = tree_of(DEEP)
     farm.full = {'x': 'x is full', 'y': 'y is full', 'b': 'b is full'}
@@ -368,6 +375,7 @@ def test_c2_c9_when_all_have_refused_the_fault_has_the_reason_of_each_cell(tree_
         eventually(lambda name=name: not requests(tree[name]))
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_c1_a_cell_that_cannot_be_reached_costs_seconds(tree_of, farm):
     tree = tree_of(PAIR, prefer='a')
     tree['a'].stop()
@@ -394,6 +402,7 @@ def test_c1_when_no_cell_can_be_reached_the_fault_says_so(tree_of, farm):
     assert all('cannot be reached: no nova-cells listens' in line for line in lines[1:])
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 @pytest.mark.parametrize('how', ['mute', 'deaf'])
 def test_a_cell_that_falls_silent_with_a_build_is_told_to_drop_it(tree_of, workdir, farm, how):
     # a deaf cell goes on to report, but confirms nothing
@@ -422,6 +431,7 @@ def test_a_cell_that_falls_silent_with_a_build_is_told_to_drop_it(tree_of, workd
     eventually(lambda: record(tree['api'], one.uuid).cell_name == 'api!b')
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_what_was_built_in_a_cell_that_was_given_up_is_taken_back(tree_of, farm):
     tree = tree_of(PAIR, prefer='a')
     farm.slow = {'a'}
@@ -462,6 +472,7 @@ def test_c3_a_cell_without_slots_is_never_sent_a_build(tree_of, farm, own):
         assert attempts(tree[name]) == []
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_a_cell_full_of_builds_on_their_way_is_waited_for_and_tried_then(tree_of, farm, own):
     own.update(a=1024, b=0)
     farm.slow = {'a'}
@@ -613,6 +624,7 @@ def test_a_target_in_the_middle_stands_for_all_below_it(tree_of, farm):
     assert set(farm.cells()) == {'x', 'y'}
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 @pytest.mark.parametrize(
     ('target', 'where'),
     [
@@ -745,6 +757,7 @@ def again(one, uuid=None):
     time.sleep(0.5)
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 @pytest.mark.parametrize('uuid', [None, '99999999-9999-4999-8999-999999999999'])
 @pytest.mark.parametrize('where', ['mid', 'x'])
 def test_r3_a_build_that_comes_twice_is_one(tree_of, farm, where, uuid):
@@ -775,6 +788,7 @@ def test_r3_a_client_that_orders_again_gets_no_second_instance(tree_of, farm):
     assert farm.cells() == ['a']
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_r3_a_failed_build_can_be_ordered_again(tree_of, farm):
     tree = tree_of(PAIR)
     farm.full = {'a': 'full', 'b': 'full'}
@@ -839,7 +853,7 @@ def plain(tree_of, workdir, stack, farm, own):
         child.start()
         stack.callback(child.stop)
         eventually(lambda: tree['api'].state.sighting('p').protocol == 0, 10)
-        eventually(lambda: tree['api'].state.sightings.is_ours('b'), 10)
+        eventually(lambda: fake_cells.met(tree['api'], 'b'), 10)
         return tree, child
 
     return make
@@ -1044,6 +1058,7 @@ def test_the_path_of_a_build_is_whole_in_every_cell(tree_of, farm):
     assert wire.decode(envelope).routing_path == paths.CellPath(('api', 'mid', leaf))
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 def test_c2_with_real_agents_a_cell_whose_hosts_fail_is_left_for_the_next(workdir, stack):
     tree = fake_cells.FakeTree(workdir, DEEP)
     with tree['api'].database.write() as connection:
@@ -1073,6 +1088,7 @@ def test_c2_with_real_agents_a_cell_whose_hosts_fail_is_left_for_the_next(workdi
         assert record(tree['b'], one.uuid) is None
 
 
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
 @pytest.mark.parametrize('state', [db.WAITING, db.PLACED, db.BUILT])
 def test_a_build_of_which_cannot_be_read_what_it_was_to_be_is_given_up(tree_of, farm, state):
     farm.slow = {'a', 'b'}

@@ -123,7 +123,10 @@ class PlainClient:
 
 
 def recorded_context():
-    return copy.deepcopy(RECORDED['none'][0]['sent'][0]['ctxt'])
+    """Return the recorded context, of now: below a plain cell its age is that of the question."""
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    recorded = RECORDED['none'][0]['sent'][0]['ctxt']
+    return {**copy.deepcopy(recorded), 'timestamp': now.isoformat(timespec='microseconds')}
 
 
 @pytest.fixture(scope='module')

@@ -4,6 +4,7 @@ The client is a process that knows oslo.messaging and nothing of ours; the cells
 real processes over RabbitMQ.
 """
 
+import datetime
 import json
 import pathlib
 import re
@@ -15,7 +16,7 @@ import uuid
 import pytest
 
 from cells import context, exceptions, remote_errors, rpcapi
-from cells.db import key_pairs
+from cells.db import instances, key_pairs
 from cells.objects.flavor import Flavor
 from cells.objects.instance import Instance
 from tests import deploy, deploy_hosts
@@ -84,6 +85,7 @@ class Client:
 
 def ctxt_of_nova():
     """Return a context as a nova of Havana has it, which knows no ``user_id`` beside ``user``."""
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     return {
         'user': 'u1',
         'user_id': 'u1',
@@ -93,7 +95,7 @@ def ctxt_of_nova():
         'is_admin': True,
         'read_deleted': 'no',
         'remote_address': '192.0.2.1',
-        'timestamp': '2013-10-17T09:00:00.000000',
+        'timestamp': now.isoformat(timespec='microseconds'),
         'request_id': 'req-%s' % uuid.uuid4(),
         'auth_token': None,
         'quota_class': None,
@@ -235,7 +237,7 @@ def havana(record, **values):
     }
 
 
-def test_a_client_of_1_0_asks_and_orders(client, records, built):
+def test_a_client_of_1_0_asks_and_orders(tree, client, records, built):
     info = {'method': 'get_diagnostics', 'method_args': [built.uuid], 'method_kwargs': {}}
     found = client.call(
         '1.0', 'run_compute_api_method', cell_name=LEAF, method_info=info, call=True
@@ -253,7 +255,10 @@ def test_a_client_of_1_0_asks_and_orders(client, records, built):
         PATIENCE,
         'the fault is there',
     )
-    assert records.get(admin(), built.uuid).metadata == {'role': 'web'}
+    database = tree['leaf'].database()
+    with database.read() as connection:
+        assert instances.instance_get(connection, built.uuid).metadata == {'role': 'web'}
+    database.dispose()
 
 
 def test_a_client_of_1_24_stops_and_starts_with_objects_of_havana(client, records, built):

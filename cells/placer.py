@@ -30,6 +30,8 @@ from cells.stats import Stats
 LOG = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.5
+#: Seconds that a turn may take.
+BEAT_SECONDS: Final = 120.0
 #: Attempts in one transaction.
 BATCH: Final = 100
 #: Seconds until what cannot be dealt with is tried again.
@@ -65,7 +67,9 @@ class Placer:
         database: engine.Database,
         steps: Collection[Step],
         on_change: Callable[[], None],
+        stats: Stats,
     ) -> None:
+        self._stats = stats
         self._database = database
         self._steps = tuple(steps)
         self._on_change = on_change
@@ -143,8 +147,10 @@ class Placer:
             self._wakeup.wait(POLL_SECONDS)
             self._wakeup.clear()
             try:
-                while not self._stopped.is_set() and self.turn():
-                    continue
+                more = True
+                while more and not self._stopped.is_set():
+                    self._stats.beat('placer', BEAT_SECONDS)
+                    more = self.turn()
                 self._purge()
             except engine.ERRORS as error:
                 patient.wait(error)
@@ -208,4 +214,5 @@ def make(
             ),
         ],
         on_change=on_change,
+        stats=stats,
     )

@@ -37,6 +37,8 @@ from cells.sweep_top import TopSweep
 LOG = logging.getLogger(__name__)
 
 TURN_SECONDS: Final = 15.0
+#: Seconds that a turn may take, with the cells that are asked in it and do not answer.
+BEAT_SECONDS: Final = 900.0
 #: Seconds since its last change after which a task may have been forgotten; of a build at the
 #: top that no cell has.
 OLD_SECONDS: Final = 60.0
@@ -105,6 +107,7 @@ class Sweep:
         while not self._stopped.is_set():
             self._woken.wait(TURN_SECONDS)
             self._woken.clear()
+            self._stats.beat('sweep', BEAT_SECONDS)
             if self._stopped.is_set() or not self._lease.held:
                 continue
             for turn in (self.withdraw, self._sweep):

@@ -130,7 +130,6 @@ class UpSync:
                 if not self._woken and not self._stopped.is_set():
                     self._wakeup.wait(POLL_SECONDS)
                 self._woken = False
-            self._stats.beat('sync')
             if not self._on_way:
                 self._stopped.wait(LINGER)
             try:
@@ -151,6 +150,7 @@ class UpSync:
 
     def _turn(self) -> bool:
         """Send what is due, as far as there is room; tell whether there may be more."""
+        self._stats.beat('sync')
         links = [self._link(name) for name in self._state.topology.parents]
         room = MOST_BATCHES - self._on_way
         if not links or room <= 0 or all(link.pause for link in links):

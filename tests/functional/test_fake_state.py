@@ -300,6 +300,7 @@ def test_d1_o9_a_mute_cell_is_waited_for_two_seconds_and_named(tree_of, monkeypa
     assert (len(good), bad) == (4, {})
 
 
+@pytest.mark.needs_extensions('it shows which neighbours are ours')
 def test_d10_after_a_restart_a_worker_knows_at_once_what_was_reported(tree_of, own, stack):
     own.update(leaf=100)
     tree = tree_of({'top': None, 'leaf': 'top'})
@@ -320,6 +321,7 @@ def create(api, name, url='fake://nobody', **values):
     return api.cell_create(CTXT, {'name': name, 'transport_url': url, **values})
 
 
+@pytest.mark.needs_extensions('plain cells cannot be pinged')
 def test_d7_cells_come_change_and_go_while_questions_are_asked(tree_of):
     tree = tree_of({'top': None, 'left': 'top', 'right': 'top'})
     api, stopped, trouble, rounds = tree.api('top'), threading.Event(), [], []
@@ -490,6 +492,7 @@ def test_a_file_that_is_not_there_stops_the_start(workdir):
 # -- a database that is away --
 
 
+@pytest.mark.needs_extensions('plain cells cannot be pinged')
 def test_d6_while_the_tables_of_a_cell_are_away_it_routes_on(tree_of, caplog):
     tree = tree_of(LINE)
     all_know_each_other(tree)
@@ -508,6 +511,7 @@ def test_d6_while_the_tables_of_a_cell_are_away_it_routes_on(tree_of, caplog):
     assert set(query(tree['top'])[0]) == {'top', 'top!mid', 'top!mid!leaf'}
 
 
+@pytest.mark.needs_extensions('plain cells cannot be pinged')
 def test_d5_a_count_that_takes_long_makes_no_message_wait(tree_of, own):
     go, counting = threading.Event(), threading.Event()
 
@@ -597,6 +601,7 @@ def test_hello_tells_as_what_a_neighbour_knows_this_cell(module_tree):
             module_tree.ops('mid').hello(CTXT, name)
 
 
+@pytest.mark.needs_extensions('plain cells cannot be pinged')
 def test_hello_tells_that_a_neighbour_does_not_know_this_cell(tree_of):
     tree = tree_of(LINE)
     create(tree.api('top'), 'leaf', address(tree, 'leaf'))
@@ -656,6 +661,7 @@ def impostor(tree, name, parent):
     return cell.Cell(conf, slots.WorkerSlot.take(conf.state_path))
 
 
+@pytest.mark.needs_extensions('a plain envelope does not name the id of its cell')
 def test_r13_a_second_cell_of_a_name_is_refused_while_the_first_lives(tree_of, own, stack, caplog):
     own.update(left=100)
     tree = tree_of({'top': None, 'left': 'top'})
@@ -795,6 +801,7 @@ def disable(tree, host='h1'):
     )
 
 
+@pytest.mark.needs_extensions('a plain envelope has no deadline')
 def test_r4_an_order_whose_asker_has_given_up_is_not_carried_out(tree_of):
     tree = tree_of({'top': None, 'leaf': 'top'}, call_timeout=1)
     leaf = tree['leaf']
@@ -1100,6 +1107,7 @@ def test_a_parent_that_starts_has_its_children_report(tree_of, own):
     assert changes.versions(tree['leaf'].database)[changes.WANTED] > before
 
 
+@pytest.mark.needs_extensions('what a plain cell asks is dated by the clock of its user')
 @pytest.mark.parametrize('step', [86400, -86400])
 def test_d8_a_clock_that_is_set_makes_nobody_mute_and_stops_no_question(
     tree_of, own, monkeypatch, step

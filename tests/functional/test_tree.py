@@ -256,6 +256,7 @@ def test_p4_connections_stay_as_many_whatever_is_sent_and_changed(tree, api, ops
     deploy.wait_until(lambda: connections() <= before + 2, 20, 'the old connections are gone')
 
 
+@pytest.mark.needs_extensions('a plain cell is not pinged, and counts as mute later')
 def test_d1_t1_a_killed_middle_cell_is_named_and_comes_back(tree, api, ops, ctxt):
     wait_whole(api, ops, ctxt)
     tree['mid'].kill()
@@ -300,6 +301,7 @@ def test_a_restarted_broker_is_got_over(tree, api, ops, ctxt, rabbit):
     assert not any(deployed.ended() for deployed in tree.cells.values())
 
 
+@pytest.mark.needs_extensions('a plain parent is not told of failures in a listing')
 def test_d6_with_the_database_away_what_is_known_is_answered(tree, api, ops, ctxt, postgresql):
     wait_whole(api, ops, ctxt)
     postgresql.stop()

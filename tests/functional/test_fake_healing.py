@@ -333,6 +333,7 @@ def test_s6_what_is_deleted_at_the_top_does_not_come_back(tree):
     assert replication.column(top.database, ONE, 'deleted')
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_x1_what_belongs_to_another_cell_is_left_alone(workdir, settled):
     parents = {'top': None, 'left': 'top', 'right': 'top'}
     with fake_cells.FakeTree(workdir, parents, **QUICK).running() as tree:
@@ -451,6 +452,7 @@ def workers(workdir, number, **options):
     return [top, first, *others]
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 @pytest.mark.parametrize('number', [1, 3])
 def test_s20_drift_of_any_age_is_repaired_and_workers_share_the_work(workdir, settled, number):
     """By the pace: N instances take N / 100 * 0.2 s for one worker, a third of it for three."""
@@ -539,6 +541,7 @@ def test_s20_a_worker_that_dies_leaves_its_page_to_the_others(workdir, settled, 
             one.stop()
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_s20_a_round_goes_on_where_it_was_when_all_had_stopped(workdir, settled):
     pace = {'heal_page_interval': 0.3, 'instance_update_sync_database_limit': 50}
     top, leaf = workers(workdir, 1, **pace)
@@ -568,6 +571,7 @@ def test_s20_a_round_goes_on_where_it_was_when_all_had_stopped(workdir, settled)
         top.stop()
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_p6_memory_does_not_grow_with_the_number_of_instances(workdir, settled):
     peaks = []
     for size in (1000, 10_000):
@@ -769,6 +773,7 @@ def test_a_mark_is_of_all_fields(tree):
     assert [(one['names'], one['part']) for one in marks] == [('*', dirty.INSTANCE)]
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 @pytest.mark.parametrize('where', ['leaf', 'top'])
 def test_an_instance_that_cannot_be_read_does_not_keep_its_page_from_being_healed(
     tree, where, caplog
@@ -786,6 +791,7 @@ def test_an_instance_that_cannot_be_read_does_not_keep_its_page_from_being_heale
     assert tree['leaf'].stats.get('instances_unreadable') >= 1
 
 
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_a_sync_order_ends_though_an_instance_cannot_be_read(tree):
     create(tree['leaf'], ONE, TWO)
     arrive(tree, ONE, TWO)

@@ -18,6 +18,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 
+from tests import deploy
+
 BLOCK = re.compile(
     r'^( *)\.\. code-block:: console\n((?:\1 +:.*\n)*)\n((?:(?:\1 +\S.*)?\n)+)', re.MULTILINE
 )
@@ -94,7 +96,6 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
         )
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -118,9 +119,10 @@ class Shell:
         return int(code), output
 
     def close(self) -> None:
-        """End the shell and all that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._bash.pid, signal.SIGKILL)
+        """End the shell and all that it has started, daemons with sessions of their own as well."""
+        for pid in [*deploy.descendants(self._bash.pid), self._bash.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._bash.wait()
 
 

@@ -155,7 +155,8 @@ class Sightings:
             # It must grow, or others would take it for old news when a clock is set back (D8).
             seen.last_seen, seen.heard = max(now, seen.last_seen + TICK), monotonic
             if sent_at is not None:
-                seen.lag = now + (seen.clock_offset or 0.0) - sent_at
+                # How far the clocks are apart is known to some milliseconds only.
+                seen.lag = max(0.0, now + (seen.clock_offset or 0.0) - sent_at)
             if protocol:
                 seen.protocol, seen.plain_in_a_row = protocol, 0
             else:

@@ -744,7 +744,14 @@ def test_s1_a_plain_parent_is_told_all_at_a_pace_of_its_own(workdir, settled):
         changes = told()[ONE]['method_kwargs']['instance']['nova_object.changes']
         wanted = {'vm_state', 'task_state', 'host', 'power_state', 'info_cache'}
         assert wanted <= set(changes)
-        assert plain.of('x_instances_compare') == []
+        # Before it was known what the parent is, it may have been asked once.
+        asked = len(plain.of('x_instances_compare'))
+        assert asked <= 1
+        often = leaf.stats.get('instances_told_again') + 4
+        deploy.wait_until(
+            lambda: leaf.stats.get('instances_told_again') >= often, 30, 'they are told again'
+        )
+        assert len(plain.of('x_instances_compare')) == asked
     finally:
         leaf.stop()
         plain.stop()

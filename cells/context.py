@@ -11,6 +11,9 @@ from typing import Any, Final
 
 from oslo_context import context as oslo_context
 
+#: What a request may see of what is deleted.
+READ_DELETED: Final = ('no', 'yes', 'only')
+
 
 class RequestContext(oslo_context.RequestContext):
     """Who asks, for which project, under which request id.
@@ -42,11 +45,11 @@ class RequestContext(oslo_context.RequestContext):
         """Return the context that a dictionary from the wire stands for."""
         wire = dict(values)
         delivery_id = wire.pop(DELIVERY_ID, None)
-        roles = wire.get('roles')
+        roles, read_deleted = wire.get('roles'), wire.get('read_deleted')
         return cls(
             wire.get('user_id', wire.get('user')),
             wire.get('project_id', wire.get('tenant')),
-            read_deleted=wire.get('read_deleted') or 'no',
+            read_deleted=read_deleted if read_deleted in READ_DELETED else 'no',
             timestamp=wire.get('timestamp'),
             is_admin=bool(wire.get('is_admin')),
             roles=roles if isinstance(roles, list) else [],

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from cells import context, exceptions, operations
+from cells import context, exceptions, operations, sightings
 from cells.db import engine
 from cells.db import journal as db_journal
 from cells.drivers import base
@@ -217,13 +217,26 @@ class Outbox:
     def _remind(self) -> None:
         for name in db_journal.outbox_due(self._database, db_journal.SENT):
             sighting = self._state.sighting(name)
+            if sighting.is_ours and sighting.plain_in_a_row:
+                continue  # whether it is still ours is known in a moment
             with self._database.write() as connection:
                 rows = db_journal.outbox_overdue(
                     connection,
                     name,
                     plain=sighting.protocol == 0,
-                    older_than=STRANGER_SECONDS if sighting.protocol < 0 else 0,
+                    older_than=_settled_for(sighting),
                 )
             if rows and sighting.protocol != 0:
                 LOG.info('Cell %s has not confirmed %d changes, sending them again', name, rows)
             self._stats.count('outbox_overdue', rows, neighbour=name)
+
+
+def _settled_for(seen: sightings.Sighting) -> float:
+    """Return how many seconds ago a neighbour must have been sent what may be sent again.
+
+    One of our kind must have spoken since: it may be away, with the first copy in its broker,
+    and come back as a plain one, which would carry out each copy.
+    """
+    if seen.is_ours:
+        return time.monotonic() - seen.heard
+    return STRANGER_SECONDS if seen.protocol < 0 else 0.0

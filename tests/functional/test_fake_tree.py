@@ -194,6 +194,45 @@ def test_r2_fan_out_survives_a_bad_neighbour(wide):
         wide[FIVE[0]].stop()
 
 
+def silent_since(one, name, seconds):
+    before = one.state.sighting(name).last_seen
+    time.sleep(seconds)
+    return one.state.sighting(name).last_seen == before
+
+
+@pytest.mark.needs_extensions('a plain neighbour never gets a second copy')
+def test_v1_who_is_silent_gets_one_copy_of_a_change_until_it_speaks_again(workdir, monkeypatch):
+    # It may come back as a nova-cells, with all that was sent to it in its queue.
+    tree = fake_cells.FakeTree(workdir, {'top': None, 'left': 'top'}, receipt_timeout=0.3)
+    with tree.running():
+        top, left = tree['top'], tree['left']
+        deploy.wait_until(lambda: fake_cells.met(top, 'left'), 20, 'they know each other')
+
+        def mute(neighbour, outgoing):
+            raise exceptions.NotSent(cell_name=neighbour.name, reason='the test wants it')
+
+        fake.hold(fake_cells.address(workdir, 'left'))
+        with monkeypatch.context() as patch:
+            patch.setattr(left.driver, 'send', mute)
+            deploy.wait_until(lambda: silent_since(top, 'left', 1), 60, 'nothing is on its way')
+            tree.api('top').sync_instances(deploy.admin(), project_id='v1')
+            deploy.wait_until(
+                lambda: db_journal.outbox_due(top.database, db_journal.SENT), 20, 'it is overdue'
+            )
+            time.sleep(3)  # several looks for what is overdue
+            assert top.stats.get('outbox_sent', neighbour='left') == 1
+            # With another order it is sent its first copy as well.
+            tree.api('top').sync_instances(deploy.admin(), project_id='v1-2')
+            deploy.wait_until(
+                lambda: top.stats.get('outbox_sent', neighbour='left') == 2, 20, 'it is sent'
+            )
+        fake.hold(fake_cells.address(workdir, 'left'), silent=False)
+        deploy.wait_until(
+            lambda: not db_journal.outbox_waiting(top.database), 60, 'all is confirmed'
+        )
+        assert db_sync.sync_request_count(left.database) == 2
+
+
 @pytest.mark.needs_extensions('the age of a message is not in a plain envelope')
 def test_o9_every_neighbour_has_its_figures(tree):
     ops, ctxt = fake_cells.ops(tree['top']), deploy.admin()

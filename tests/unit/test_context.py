@@ -42,6 +42,13 @@ def test_a_context_of_an_old_release_reads_the_same():
     assert (found.is_admin, found.read_deleted) == (False, 'no')
 
 
+@pytest.mark.parametrize('value', ['x', '', None, 5, True, ['yes'], {'yes': 1}])
+def test_what_may_be_seen_of_what_is_deleted_is_one_of_three_words(value):
+    found = context.RequestContext.from_wire({**WIRE, 'read_deleted': value})
+    assert found.read_deleted == 'no'
+    assert found.to_dict()['read_deleted'] == value
+
+
 @hypothesis.given(
     st.dictionaries(
         (st.sampled_from(sorted(CONTRACT)) | builders.TEXT).filter(

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cells import context, exceptions, operations, sightings
 from cells.db import engine
@@ -37,6 +37,18 @@ POLL_SECONDS: Final = 1.0
 SHORTEST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 LONGEST_RECEIPT_PAUSE: Final = 300.0
+
+
+class _Ended(NamedTuple):
+    """What became of a row that was handed to a sender.
+
+    :ivar plain: whether the neighbour was a plain one then.
+    """
+
+    row_id: int
+    attempts: int
+    sent: bool
+    plain: bool
 
 
 class Outbox:
@@ -65,7 +77,7 @@ class Outbox:
         self._wakeup = threading.Condition(threading.Lock())
         self._woken = False
         self._in_flight: collections.Counter[str] = collections.Counter()
-        self._ended: list[tuple[dict[str, Any], str, Exception | None]] = []
+        self._ended: list[_Ended] = []
         self._confirmed: list[tuple[str, list[str]]] = []
         self._thread = threading.Thread(target=self._run, name='outbox', daemon=True)
 
@@ -156,16 +168,18 @@ class Outbox:
                 raise
             LOG.warning('A receipt of cell %s is dropped: %s', neighbour, engine.brief(error))
 
-    def _note_ended(self, ended: list[tuple[dict[str, Any], str, Exception | None]]) -> None:
-        groups: collections.defaultdict[tuple[bool, int], list[int]] = collections.defaultdict(list)
-        for row, _, error in ended:
-            groups[error is None, row['attempts']].append(row['id'])
-        for (sent, attempts), ids in groups.items():
+    def _note_ended(self, ended: list[_Ended]) -> None:
+        groups: collections.defaultdict[tuple[bool, bool, int], list[int]]
+        groups = collections.defaultdict(list)
+        for one in ended:
+            groups[one.sent, one.plain, one.attempts].append(one.row_id)
+        for (sent, plain, attempts), ids in groups.items():
             patience = self._receipt_timeout * 2 ** min(attempts, 10)
             pause = min(SHORTEST_PAUSE * 2 ** min(attempts, 10), LONGEST_PAUSE)
             with self._database.write() as connection:
                 if sent:
-                    db_journal.outbox_sent(connection, ids, min(patience, LONGEST_RECEIPT_PAUSE))
+                    longest = min(patience, LONGEST_RECEIPT_PAUSE)
+                    db_journal.outbox_sent(connection, ids, longest, plain)
                 else:
                     delay = pause * random.uniform(0.5, 1)  # noqa: S311
                     db_journal.outbox_not_sent(connection, ids, delay)
@@ -204,9 +218,11 @@ class Outbox:
     def _teller(self, row: dict[str, Any], name: str) -> Callable[[Exception | None], None]:
         def tell(error: Exception | None) -> None:
             self._stats.count('outbox_sent' if error is None else 'outbox_not_sent', neighbour=name)
+            # As it is now: one that comes in its place must not get what this one has.
+            plain = self._state.sighting(name).protocol == 0
             with self._wakeup:
                 self._in_flight[name] -= 1
-                self._ended.append((row, name, error))
+                self._ended.append(_Ended(row['id'], row['attempts'], error is None, plain))
                 # A failure is noted at the next look: nothing is won by hurrying.
                 if error is None:
                     self._woken = True

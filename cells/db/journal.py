@@ -17,6 +17,8 @@ DONE: Final = inbox.DONE
 PENDING: Final = 'pending'
 SENT: Final = 'sent'
 UNCONFIRMED: Final = 'unconfirmed'
+#: Values of a row that is never sent again; what was in it may be a password (X4).
+_GONE: Final[Mapping[str, Any]] = {'state': UNCONFIRMED, 'envelope': ''}
 #: What became of a change that was taken back.
 WITHDRAWN: Final = 'withdrawn'
 
@@ -213,16 +215,18 @@ def outbox_claim(
     return found
 
 
-def outbox_sent(connection: sa.Connection, row_ids: Sequence[int], patience: float) -> None:
-    """Note that the broker of the neighbour has these; due again if not confirmed by then."""
+def outbox_sent(
+    connection: sa.Connection, row_ids: Sequence[int], patience: float, plain: bool = False
+) -> None:
+    """Note that the broker of the neighbour has these; due again if not confirmed by then.
+
+    :param plain: whether the neighbour cannot confirm: then they are never due again.
+    """
+    state = _GONE if plain else {'state': SENT, 'claimed_until': engine.now() + patience}
     _change(
         connection,
         sa.and_(_OUT.id.in_(row_ids), _OUT.state == PENDING),
-        {
-            'state': SENT,
-            'sent_at': engine.now(),
-            'claimed_until': engine.now() + patience,
-        },
+        {**state, 'sent_at': engine.now()},
     )
 
 
@@ -304,8 +308,7 @@ def outbox_overdue(
             _OUT.claimed_until < engine.now(),
             _OUT.sent_at <= engine.now() - older_than,
         ),
-        # What was in it is never sent again, and may be a password (X4).
-        {'state': UNCONFIRMED, 'envelope': ''} if plain else {'state': PENDING},
+        _GONE if plain else {'state': PENDING},
     )
 
 

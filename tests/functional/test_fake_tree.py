@@ -12,7 +12,7 @@ from cells.db import host_reports, models, services
 from cells.db import journal as db_journal
 from cells.db import sync_requests as db_sync
 from cells.drivers import fake
-from tests import deploy, fake_cells
+from tests import deploy, fake_cells, plain_cell
 
 CHILDREN = ('left', 'right')
 CALL_TIMEOUT = fake_cells.CALL_TIMEOUT
@@ -231,6 +231,39 @@ def test_v1_who_is_silent_gets_one_copy_of_a_change_until_it_speaks_again(workdi
             lambda: not db_journal.outbox_waiting(top.database), 60, 'all is confirmed'
         )
         assert db_sync.sync_request_count(left.database) == 2
+
+
+def test_v1_ours_does_not_get_what_the_plain_cell_in_its_place_was_sent(workdir):
+    # As long as it could be confirmed it would be sent again to who comes next.
+    top = fake_cells.build(workdir, 'top', {'left': False}, receipt_timeout=3600)
+    left = fake_cells.build(workdir, 'left', {'top': True})
+    plain = plain_cell.PlainCell(workdir, 'left')
+    api = fake_cells.api(top)
+    top.start()
+    try:
+        plain.start()
+        plain.tell('top', 'update_capabilities', 'up', cell_name='left', capabilities={})
+        deploy.wait_until(lambda: top.state.sighting('left').protocol == 0, 20, 'it is plain')
+        api.sync_instances(deploy.admin(), project_id='v1')
+        deploy.wait_until(lambda: len(plain.of('sync_instances')) == 1, 20, 'it has the order')
+        deploy.wait_until(
+            lambda: db_journal.counts(top.database) == {'inbox.done': 1, 'outbox.unconfirmed': 1},
+            20,
+            'the order is never sent again',
+        )
+        plain.stop()
+        left.start()
+        deploy.wait_until(lambda: fake_cells.met(top, 'left'), 20, 'ours is known')
+        api.sync_instances(deploy.admin(), project_id='v1-2')
+        deploy.wait_until(
+            lambda: db_sync.sync_request_count(left.database) == 1, 20, 'ours has its own'
+        )
+    finally:
+        plain.stop()
+        left.stop()
+        top.stop()
+    [order] = db_sync.sync_request_get_all(left.database)
+    assert order['project_id'] == 'v1-2'
 
 
 @pytest.mark.needs_extensions('the age of a message is not in a plain envelope')

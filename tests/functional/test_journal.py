@@ -384,6 +384,16 @@ def test_what_was_sent_and_never_confirmed_is_dealt_with(database, plain, state,
     assert statements.outbox_due(database, statements.PENDING) == due
 
 
+def test_x4_what_a_plain_cell_was_sent_is_never_due_again_and_its_content_is_gone(database):
+    add(database, 'u1')
+    [row] = run(database, statements.outbox_claim, 'w', 'a', 30, 1)
+    run(database, statements.outbox_sent, [row['id']], -1, plain=True)
+    assert states(database, models.Outbox) == {'u1': 'unconfirmed'}
+    assert [one['envelope'] for one in rows(database, models.Outbox)] == ['']
+    for state in (statements.SENT, statements.PENDING):
+        assert statements.outbox_due(database, state) == []
+
+
 @pytest.mark.parametrize('state', ['pending', 'claimed', 'sent', 'unconfirmed'])
 def test_a_confirmed_change_is_dropped_in_whatever_state_it_is(database, state):
     add(database, 'u1', 'u2')

@@ -22,7 +22,7 @@ from tests import building, deploy, fake_agents, fake_cells, replication
 from tests.unit import builders
 
 NIGHTLY = os.environ.get('CELLS_TEST_PROFILE') == 'nightly'
-PAIRS = int(os.environ.get('CELLS_TEST_PAIRS', '10000' if NIGHTLY else '120'))
+PAIRS = int(os.environ.get('CELLS_TEST_PAIRS', '10000' if NIGHTLY else '80'))
 SEED = int(os.environ.get('CELLS_TEST_SEED', str(random.randrange(10**6))))
 PARENTS = {'top': None, 'left': 'top', 'mid': 'top', 'right': 'mid'}
 LEAVES = ('left', 'right')

@@ -17,7 +17,7 @@ from cells.db import models
 from tests import deploy, fake_cells, replication
 from tests.functional.test_fake_deletion import NIGHTLY, PARENTS, Cloud, admin, new_instance
 
-STOPS = int(os.environ.get('CELLS_TEST_STOPS', '1000' if NIGHTLY else '60'))
+STOPS = int(os.environ.get('CELLS_TEST_STOPS', '1000' if NIGHTLY else '40'))
 INSTANCES = 12
 
 

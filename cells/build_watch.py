@@ -28,6 +28,9 @@ SOON: Final = 0.5
 LATER: Final = 5.0
 LATEST: Final = 20.0
 
+#: Fates of a message that has not left this cell.
+_HERE: Final = frozenset((db_journal.WITHDRAWN, db_journal.PENDING, db_journal.CLAIMED))
+
 Row = Mapping[str, Any]
 
 
@@ -73,19 +76,21 @@ class BuildWatch:
                 age = int(now - row['created_at'])
                 together[uuid, row['next_cell'], row['state'], age].append(row)
         for (message_uuid, cell, state, age), group in together.items():
-            if message_uuid is not None and not self._is_out(
-                connection, message_uuid, cell, group, asked, age
-            ):
+            fate = db_journal.DONE
+            if message_uuid is not None:
+                fate = self._fate(connection, message_uuid, cell, group, asked, age)
+            if fate in _HERE:
                 continue
             if cell == self._cells.own_name or state == db.TOLD or age > self._build_timeout:
                 self._overdue(connection, group, asked, age)
-            elif self._cells.is_plain(cell):
+            elif self._cells.is_plain(cell) or fate == db_journal.UNCONFIRMED:
+                # Of what a plain one was given ours in its place knows nothing.
                 self._wait_for_plain(connection, group, age)
             else:
-                self._wait(connection, cell, group, asked, age, message_uuid is None)
+                self._wait(connection, cell, group, asked, age, fate == db_journal.DONE)
         db.requests_drop(connection, asked.keys())
 
-    def _is_out(
+    def _fate(
         self,
         connection: sa.Connection,
         message_uuid: str,
@@ -93,8 +98,8 @@ class BuildWatch:
         rows: Sequence[Row],
         asked: Mapping[str, Asked],
         age: float,
-    ) -> bool:
-        """Tell whether a message has left this cell; take one back that has not for too long."""
+    ) -> str:
+        """Return what has become of a message; take one back that has not left for too long."""
         untried = age > UNTRIED_SECONDS or not self._cells.is_child(cell)
         fate = db_journal.outbox_withdraw(connection, message_uuid, cell, untried)
         if fate == db_journal.WITHDRAWN:
@@ -102,11 +107,9 @@ class BuildWatch:
             reason = 'it cannot be reached' + (': %s' % error if error else '')
             rows = db.attempts_together(connection, message_uuid)
             self._give_up(connection, rows, asked, reason, unheard=True)
-            return False
-        if fate in (db_journal.PENDING, db_journal.CLAIMED):
+        elif fate in _HERE:
             db.attempts_set(connection, [row['id'] for row in rows], db.PLACED, seconds=SOON)
-            return False
-        return True
+        return fate
 
     def _wait_for_plain(self, connection: sa.Connection, rows: Sequence[Row], age: float) -> None:
         """Wait for a plain cell, which says what it builds to the top alone."""

@@ -102,7 +102,6 @@ def test_a_receipt_of_rubbish_is_refused_and_the_outbox_goes_on(tree, workdir):
     )
 
 
-@pytest.mark.needs_extensions('a plain parent is not told of failures in a listing')
 @pytest.mark.parametrize(
     ('operation', 'kwargs', 'text'),
     [

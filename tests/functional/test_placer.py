@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from cells import cell, context, messages, paths, placement, placer, slots, wire
-from cells.db import engine, faults, models, neighbours
+from cells.db import engine, faults, journal, models, neighbours
 from cells.db import instances as db_instances
 from cells.db import placements as db
 from cells.messages import TargetedMessage
@@ -280,6 +280,23 @@ def test_nothing_heard_for_long_takes_a_build_from_a_child_of_ours(database, wor
     assert outcome(database) == [('a', db.FAILED), ('b', db.PLACED)]
     names = [(to, message.method_name) for to, message in outbox(database)]
     assert names == [('a', 'x_build_cancel'), ('b', 'build_instances')]
+
+
+def test_v1_ours_does_not_lose_a_build_that_the_plain_cell_in_its_place_was_given(
+    database, worker_of
+):
+    one, vm = worker_of('a', 'b'), wanted()
+    order(one, vm)
+    turn(one)
+    [row] = write(database, journal.outbox_claim, 'w', 'a', 30, 1)
+    write(database, journal.outbox_sent, [row['id']], 15, True)
+    later(database, 30)
+    turn(one)
+    assert outcome(database) == [('a', db.PLACED)]
+    # Ours that is there now would have confirmed it by then.
+    later(database, 31)
+    turn(one)
+    assert outcome(database) == [('a', db.TOLD)]
 
 
 def test_one_that_is_known_to_have_a_host_is_not_taken_away(database, worker_of):

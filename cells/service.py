@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Final
 
+import oslo_messaging
 from oslo_config import cfg
 from oslo_service import service
 
@@ -46,6 +47,8 @@ class CellsService(service.ServiceBase):
             self._cell.start()
         except exceptions.ConfigurationError as error:
             reason = str(error)
+        except oslo_messaging.MessageDeliveryFailure as error:
+            reason = 'The message bus cannot be used (%s): correct [DEFAULT] transport_url' % error
         else:
             self._reporter = threading.Thread(target=self._report, name='report', daemon=True)
             self._reporter.start()

@@ -65,8 +65,12 @@ def run(
     launcher.launch_service(made, workers=workers)
     if conf.monitoring.port:
         launcher.launch_service(_monitor(conf, workers, reader), workers=1)
-    launcher.wait()
-    return 1 if outcome.failed else 0
+    ended = 0
+    try:
+        launcher.wait()
+    except SystemExit as error:  # so does a master on native threads, with 0 in any case
+        ended = int(error.code or 0)
+    return 1 if outcome.failed else ended
 
 
 def _monitor(

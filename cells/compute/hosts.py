@@ -73,9 +73,9 @@ class HostClient:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         with self._turn(host):
             client = self._client(host)
-            if not rabbit.warm_up(self._transport(), seconds):
-                raise _unavailable(host, 'the message bus of the cell cannot be reached')
             with _translated(host, method, seconds):
+                if not rabbit.warm_up(self._transport(), seconds):
+                    raise _unavailable(host, 'the message bus of the cell cannot be reached')
                 return client.prepare(
                     server=host,
                     version=_version(method),

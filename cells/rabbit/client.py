@@ -8,11 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib import parse
 
+import amqp
+import oslo_messaging
 from oslo_messaging._drivers import amqp as rpc_amqp
 from oslo_messaging._drivers import impl_rabbit
 from oslo_messaging._metrics import client as metrics_client
 from oslo_messaging._tracing import client as tracing_client
 from oslo_utils import netutils
+
+from cells.rabbit.refusals import refusal
 
 #: Options that oslo.messaging registers on its global ConfigOpts and reads from any: by group.
 OPTIONS_NOT_LISTED: Final = {
@@ -72,8 +76,23 @@ def is_rabbit(transport: Any) -> bool:
 class _Connection(impl_rabbit.Connection):
     """A connection whose user and password may have any sign in them (D12).
 
-    The library leaves a slash as it is, which ends the address of the broker.
+    The library leaves a slash as it is, which ends the address of the broker. And it lets
+    out what amqp raises when a broker refuses the user, which nobody expects of it.
     """
+
+    def ensure_connection(self) -> None:
+        """Connect, and try again for as long as nobody answers.
+
+        :raises MessageDeliveryFailure: a broker refuses the user; says what to look at.
+        """
+        try:
+            super().ensure_connection()
+        except (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed) as error:
+            where = self.connection
+            raise oslo_messaging.MessageDeliveryFailure(
+                '%s:%s: %s'
+                % (where.hostname, where.port, refusal(error, where.userid, where.virtual_host))
+            ) from None
 
     def _transform_transport_url(
         self,
@@ -107,16 +126,28 @@ def warm_up(transport: Any, timeout: float) -> bool:
     limit in time, and holds all other calls up meanwhile.
 
     :returns: whether calls can be made now; a later attempt finds the queue made meanwhile.
+    :raises MessageDeliveryFailure: the broker refuses the user.
     """
     driver = transport._driver
     if not isinstance(driver, impl_rabbit.RabbitDriver) or driver._reply_q is not None:
         return True
     waiting = getattr(driver, '_cells_warm_up', None)
     if waiting is None or not waiting.is_alive():
-        waiting = threading.Thread(target=driver._get_reply_q, name='warm-up', daemon=True)
+        driver._cells_refused = None
+        waiting = threading.Thread(target=_open, args=(driver,), name='warm-up', daemon=True)
         driver._cells_warm_up = waiting
         waiting.start()
     until = time.monotonic() + timeout
     while driver._reply_q is None and waiting.is_alive() and time.monotonic() < until:
         waiting.join(min(0.05, timeout))
+    refused: oslo_messaging.MessagingException | None = driver._cells_refused
+    if refused is not None:
+        raise refused
     return driver._reply_q is not None
+
+
+def _open(driver: Any) -> None:
+    try:
+        driver._get_reply_q()
+    except oslo_messaging.MessagingException as error:
+        driver._cells_refused = error

@@ -15,6 +15,7 @@ import oslo_messaging
 from oslo_config import cfg
 
 from cells.rabbit.queues import NO_TRANSIENT_QUEUES, version_of
+from cells.rabbit.refusals import refusal
 
 #: Properties in which a classic queue differs from a quorum queue, which has no choice there.
 _OF_CLASSIC: Final = ("'x-queue-type'", "'durable'", "'auto_delete'", "'exclusive'")
@@ -148,14 +149,9 @@ def _tls(conf: cfg.ConfigOpts) -> Any:
 
 
 def _reason(error: Exception, host: Any, virtual_host: str, seconds: float) -> str:
-    user = host.username or 'guest'
-    if isinstance(error, amqp.exceptions.AccessRefused):
-        return 'it refuses user %s: the name or the password is wrong' % user
-    if isinstance(error, amqp.exceptions.NotAllowed):
-        return (
-            'it refuses user %s the virtual host %s: make it (rabbitmqctl add_vhost), and give '
-            'the user rights there (rabbitmqctl set_permissions)' % (user, virtual_host)
-        )
+    refused = refusal(error, host.username or 'guest', virtual_host)
+    if refused is not None:
+        return refused
     if isinstance(error, ConnectionRefusedError):
         return 'nothing listens there: start the broker, or correct the port'
     if isinstance(error, socket.gaierror):

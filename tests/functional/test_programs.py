@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -306,6 +307,40 @@ def test_d11_a_compute_cell_may_be_told_to_run_alone(workdir, rabbit):
     finally:
         process.terminate()
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize('concurrency', ['threading', 'eventlet'])
+def test_o9_a_message_bus_that_refuses_us_is_named_in_one_line(synced, rabbit, concurrency):
+    conf = synced()
+    path = pathlib.Path(conf)
+    path.write_text(
+        path.read_text().replace(
+            'rabbit://nova:%s@127.0.0.1:1/x' % SECRET,
+            'rabbit://nova:%s@127.0.0.1:%d/' % (SECRET, rabbit.port),
+        )
+    )
+    reason = '127.0.0.1:%d: it refuses user nova: the name or the password is wrong' % rabbit.port
+    refused = run('nova-cells', '--config-file', conf, CELLS_CONCURRENCY=concurrency)
+    asked = run('nova-cells-manage', '--config-file', conf, 'topology')
+    for ran in (refused, asked):
+        assert ran.returncode == 1, ran
+        said = ran.stdout + ran.stderr
+        assert reason in said
+        assert 'correct [DEFAULT] transport_url' in said
+        assert 'Traceback' not in said
+        assert SECRET not in said
+    assert len(asked.stderr.splitlines()) == 1
+
+
+def test_a_virtual_host_that_there_is_not_is_named(synced, rabbit):
+    conf = synced()
+    path = pathlib.Path(conf)
+    text = path.read_text().replace('rabbit://nova:%s@127.0.0.1:1/x' % SECRET, rabbit.url('nosuch'))
+    path.write_text(text)
+    asked = run('nova-cells-manage', '--config-file', conf, 'topology')
+    assert asked.returncode == 1
+    assert 'the virtual host nosuch: make it (rabbitmqctl add_vhost)' in asked.stderr
+    assert 'Traceback' not in asked.stdout + asked.stderr
 
 
 def test_two_cells_on_one_message_bus_do_not_both_serve(workdir, rabbit):

@@ -35,6 +35,8 @@ LOG = logging.getLogger(__name__)
 MOST_DELIVERIES: Final = 8
 #: Uuids in a receipt that is read: a database bounds what a statement names.
 MOST_CONFIRMED: Final = 1000
+#: Seconds after a warning of a question that came too late in which no other of them is warned of.
+QUIET_SECONDS: Final = 60.0
 
 
 class Arrivals:
@@ -63,6 +65,7 @@ class Arrivals:
         self._extensions = extensions
         self._journal: Journal | None = None
         self._outbox: Outbox | None = None
+        self._quiet_until = 0.0
 
     def start(self, journal: Journal, outbox: Outbox) -> None:
         """Be ready for :meth:`receive`."""
@@ -163,7 +166,14 @@ class Arrivals:
 
     def _refuse(self, message: Message, error: exceptions.WireError) -> None:
         self._stats.count('messages_refused', reason=type(error).__name__)
-        LOG.warning(
+        level, now = logging.WARNING, time.monotonic()
+        if isinstance(error, exceptions.CellTimeout):  # after a pause there may be hundreds
+            if now < self._quiet_until:
+                level = logging.DEBUG
+            else:
+                self._quiet_until = now + QUIET_SECONDS
+        LOG.log(
+            level,
             'Refused %s %s, which came by %s: %s',
             message.method_name,
             wire.bare_uuid(message.uuid),

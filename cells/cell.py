@@ -518,6 +518,7 @@ class Cell:
         waiting.join(DRAIN_SECONDS)
 
     def _wait_for_database(self) -> None:
+        said = ''
         while True:
             try:
                 migration.check(self.database)
@@ -526,15 +527,18 @@ class Cell:
                     raise exceptions.ConfigurationError(
                         reason='[database] connection cannot be used: %s' % error
                     ) from None
-                LOG.warning(
-                    'Cell %s waits for its database, trying again in %s seconds: %s',
-                    self.name,
-                    DATABASE_PAUSE,
-                    engine.brief(error),
-                )
-                time.sleep(DATABASE_PAUSE)
+                reason = engine.brief(error)
             else:
                 return
+            # Not in the handler of the error, as oslo.log would add the error to the line.
+            if reason != said:
+                said = reason
+                LOG.warning(
+                    'Cell %s waits for its database, trying until it answers: %s',
+                    self.name,
+                    reason,
+                )
+            time.sleep(DATABASE_PAUSE)
 
 
 def place(conf: cfg.ConfigOpts) -> state.Place:

@@ -105,17 +105,13 @@ class Sender:
         self._release()
 
     def _send(self, outgoing: Outgoing) -> None:
+        down: exceptions.NotSent | None = None
         try:
             self._deliver(outgoing)
         except exceptions.Unroutable as error:
             self._end(outgoing, error)  # says nothing about the link
         except exceptions.NotSent as error:
-            self._went_down(error)
-            self._end(outgoing, error)
-            with self._wakeup:
-                waiting, self._queue = self._queue, collections.deque()
-            for other in waiting:
-                self._end(other, error)
+            down = error
         except Exception as error:  # noqa: BLE001 - one message must not end the thread of all
             LOG.exception('A message to cell %s could not be sent at all', self.name)
             self._end(outgoing, exceptions.NotSent(cell_name=self.name, reason=str(error)))
@@ -125,6 +121,14 @@ class Sender:
                 LOG.info('Cell %s: link up', self.name)
                 self._up, self._error, self._failures = True, None, 0
             self._end(outgoing, None)
+        # Not in the handler of the error, as oslo.log would add the error to the line.
+        if down is not None:
+            self._went_down(down)
+            self._end(outgoing, down)
+            with self._wakeup:
+                waiting, self._queue = self._queue, collections.deque()
+            for other in waiting:
+                self._end(other, down)
 
     def _went_down(self, error: exceptions.NotSent) -> None:
         self._error = str(error.kwargs.get('reason'))

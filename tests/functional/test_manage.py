@@ -170,7 +170,9 @@ def test_the_capacity_of_all_and_of_one_child_is_shown(operator, api):
     )
     assert {'Of': 'memory', 'Kind': 'slots', 'Size (MB)': 512, 'Number': 16} in rows
     assert operator.done(api, 'capacity', 'region', '-f', 'json').json() == rows
-    assert "Cell nosuch doesn't exist" in operator.refused(api, 'capacity', 'nosuch')
+    for name in ('nosuch', 'api!region!leaf'):
+        said = operator.refused(api, 'capacity', name)
+        assert 'no neighbour %s; there are region' % name in said
 
 
 def test_a_cell_is_pinged_as_neighbour_by_path_and_by_none(tree, operator, api):
@@ -205,6 +207,11 @@ def test_o5_services_are_listed_and_changed_by_the_ids_that_are_listed(tree, ope
     # in its own cell a host needs no path
     leaf = tree['leaf'].conf_file
     operator.done(leaf, 'service', 'disable', 'host-2')
+    assert 'host-2 is up' in operator.refused(api, 'service', 'delete', one['ID'])
+    long_ago = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - datetime.timedelta(days=1)
+    database = tree['leaf'].database()
+    services.service_report(database, 'host-2', 'nova-compute', 'compute', long_ago)
+    database.dispose()
     operator.done(api, 'service', 'delete', one['ID'])
     assert operator.done(api, 'service', 'list', '--host', 'host-2', '-f', 'json').json() == []
     assert 'could not be found' in operator.refused(api, 'service', 'delete', one['ID'])
@@ -213,9 +220,12 @@ def test_o5_services_are_listed_and_changed_by_the_ids_that_are_listed(tree, ope
 @pytest.mark.parametrize(
     ('words', 'text'),
     [
-        (('disable', 'api!region!leaf@nosuch'), 'nova-compute on host nosuch'),
+        (
+            ('disable', 'api!region!leaf@nosuch'),
+            'no nova-compute on api!region!leaf@nosuch: "service',
+        ),
         (('disable', 'api!nosuch@host-1'), 'nosuch'),
-        (('enable', 'host-1'), 'nova-compute on host host-1'),
+        (('enable', 'host-1'), 'no nova-compute on api@host-1: "service list" has the hosts'),
         (('enable', 'a b@host-1'), 'not allowed'),
         (('delete', 'api!region!leaf@x'), 'could not be found'),
     ],

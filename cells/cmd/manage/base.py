@@ -62,6 +62,9 @@ class Command(command.Command):
             reason = self._no_answer(str(error))
         except oslo_messaging.MessageDeliveryFailure as error:
             reason = self._no_bus(str(error))
+        except exceptions.Invalid as error:
+            # Without the words with which a client of nova knows it.
+            reason = str(error).removeprefix(exceptions.Invalid.msg_fmt % {'reason': ''})
         except (oslo_messaging.RemoteError, cfg.Error, exceptions.CellsError) as error:
             reason = str(error)
         raise exceptions.CellsError(' '.join(reason.split()))

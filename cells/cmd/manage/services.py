@@ -4,6 +4,8 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from oslo_config import cfg
+
 from cells import exceptions, paths
 from cells.cmd.manage import base
 from cells.db import models
@@ -68,20 +70,12 @@ class List(Query, base.Lister):
                         one.binary,
                         paths.with_cell(cell, one.host),
                         'disabled' if one.disabled else 'enabled',
-                        'up' if self._is_up(one) else 'down',
+                        'up' if is_up(self.app.conf, one) else 'down',
                         _text(one, 'last_seen_up'),
                         one.disabled_reason or '',
                     )
                 )
         return ('ID', 'Binary', 'Host', 'Status', 'State', 'Last seen', 'Reason'), rows
-
-    def _is_up(self, one: Any) -> bool:
-        seen = one.last_seen_up if 'last_seen_up' in one else None
-        row: Mapping[str, Any] = {
-            'last_seen_up': seen.replace(tzinfo=None) if seen is not None else None,
-            'forced_down': 'forced_down' in one and one.forced_down,
-        }
-        return db_services.is_up(row, self.app.conf.service_down_time, models.utcnow())
 
 
 class _Change(Query):
@@ -97,7 +91,13 @@ class _Change(Query):
     def change(self, parsed_args: Any, **values: Any) -> None:
         """Change the service."""
         host = self.with_cell(parsed_args.host)
-        self.app.api().service_update(self.app.request(), host, parsed_args.binary, values)
+        try:
+            self.app.api().service_update(self.app.request(), host, parsed_args.binary, values)
+        except (exceptions.NotFound, exceptions.CellRoutingInconsistency):
+            raise exceptions.CellsError(
+                'There is no %s on %s: "service list" has the hosts, each with the path of its cell'
+                % (parsed_args.binary, host)
+            ) from None
         done = 'disabled' if values['disabled'] else 'enabled'
         self.say('%s on %s is %s.', parsed_args.binary, host, done)
 
@@ -134,6 +134,8 @@ class Disable(_Change):
 class Delete(Query):
     """Forget a service that is gone for ever, with that of a compute host its nodes.
 
+    One that was heard within [DEFAULT] service_down_time is not deleted.
+
     Example: nova-cells-manage --config-file api.conf service delete api!region-1@3
     """
 
@@ -146,8 +148,27 @@ class Delete(Query):
     def take_action(self, parsed_args: Any) -> None:
         """Do it."""
         service_id = self.with_cell(parsed_args.id)
-        self.app.api().service_delete(self.app.request(), service_id)
+        ops, request = self.app.ops(), self.app.request()
+        found = ops.query(request, 'service_get_all', {'filters': None}, self.app.answer_seconds)
+        for cell, services in ((one['cell'], one['value']) for one in found['answers']):
+            for one in services:
+                if paths.with_cell(cell, one.id) == service_id and is_up(self.app.conf, one):
+                    raise exceptions.CellsError(
+                        '%s on %s is up, and would come back by itself: stop it there first, or '
+                        'disable it' % (one.binary, paths.with_cell(cell, one.host))
+                    )
+        self.app.api().service_delete(request, service_id)
         self.say('Service %s is deleted.', service_id)
+
+
+def is_up(conf: cfg.ConfigOpts, one: Any) -> bool:
+    """Tell whether a service was heard of lately."""
+    seen = one.last_seen_up if 'last_seen_up' in one else None
+    row: Mapping[str, Any] = {
+        'last_seen_up': seen.replace(tzinfo=None) if seen is not None else None,
+        'forced_down': 'forced_down' in one and one.forced_down,
+    }
+    return db_services.is_up(row, conf.service_down_time, models.utcnow())
 
 
 def _text(one: Any, name: str) -> str:

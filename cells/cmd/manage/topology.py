@@ -65,7 +65,7 @@ class Topology(base.Lister):
         )
 
 
-class Capacity(base.Lister):
+class Capacity(neighbours.Neighbour, base.Lister):
     """Show what is free in this cell and all below, or in one child and below it.
 
     Example: nova-cells-manage --config-file api.conf capacity region-1
@@ -79,6 +79,8 @@ class Capacity(base.Lister):
 
     def take_action(self, parsed_args: Any) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         """Return columns and rows."""
+        if parsed_args.name:
+            self.find(parsed_args.name)
         found = self.app.api().get_capacities(self.app.request(), cell_name=parsed_args.name)
         rows: list[tuple[Any, ...]] = []
         for what, title in (('ram_free', 'memory'), ('disk_free', 'disk')):

@@ -1,28 +1,16 @@
 """The figures of a cell's database, read when somebody looks, and never waited for long."""
 
-import dataclasses
 import threading
 import time
-from typing import Any, Final
+from typing import Final
 
 from cells.db import engine
 from cells.db import figures as db_figures
+from cells.readings import Reading
 
 #: Seconds for which figures are good, and which somebody who looks waits for fresh ones.
 KEEP_SECONDS: Final = 5.0
 WAIT_SECONDS: Final = 2.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reading:
-    """What was read.
-
-    :ivar values: see :func:`cells.db.figures.figures`; None when nothing could be read.
-    :ivar error: why the database does not answer, without a password; None when it does.
-    """
-
-    values: dict[str, Any] | None = None
-    error: str | None = None
 
 
 class FiguresReader:

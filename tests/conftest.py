@@ -1,5 +1,6 @@
 """What all tests may ask for."""
 
+import logging
 import pathlib
 import shutil
 import tempfile
@@ -16,6 +17,15 @@ def workdir() -> Iterator[pathlib.Path]:
     directory = open_directory()
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def levels() -> Iterator[None]:
+    """What programs that run in a test set for the log of all of cells ends with the test."""
+    logger = logging.getLogger('cells')
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 def open_directory() -> pathlib.Path:

@@ -1,7 +1,7 @@
 """What is looked at in a configuration before anything is done with it; no bus, no database."""
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from typing import Any, Final, NamedTuple
 
@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from cells import cell, exceptions, paths, plugins, reports, rpc
-from cells import conf as cells_conf
 from cells.cmd.concurrency import VARIABLE
 from cells.drivers import settings
 
@@ -17,28 +16,6 @@ from cells.drivers import settings
 YIELDING_DRIVERS: Final = ('pymysql', 'psycopg2')
 #: Whose options may stand in a configuration of ours, as in etc/cells/cells-config-generator.conf.
 NAMESPACES: Final = ('cells', 'oslo.messaging', 'oslo.log', 'oslo.service.service')
-
-
-def values(conf: cfg.ConfigOpts) -> None:
-    """Look at every option of this project.
-
-    oslo.config does so when a value is asked for, which may be hours after the start.
-
-    :raises ConfigurationError: a value cannot be one.
-    """
-    for reason in wrong_values(conf):
-        raise exceptions.ConfigurationError(reason=reason)
-
-
-def wrong_values(conf: cfg.ConfigOpts) -> Iterator[str]:
-    """Yield what is wrong with the values of options, one by one."""
-    for group, options in cells_conf.list_opts():
-        section = conf if group == 'DEFAULT' else conf[group]
-        for option in options:
-            try:
-                getattr(section, option.dest)
-            except cfg.Error as error:
-                yield '[%s] %s' % (group, error)
 
 
 def driver(conf: cfg.ConfigOpts) -> None:

@@ -10,7 +10,7 @@ from oslo_service import service as oslo_service
 from cells import conf as cells_conf
 from cells import exceptions, meditation, published, rpc
 from cells import outcome as outcomes
-from cells.cmd import checks, launch
+from cells.cmd import launch, option_values
 from cells.host import agent
 
 
@@ -32,7 +32,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: the text says what, and what is allowed.
     """
-    checks.values(conf)
+    option_values.check(conf)
     rpc.get_transport(conf).cleanup()
     agent.check(conf)
 

@@ -16,7 +16,7 @@ from cells import (
     state,
 )
 from cells import outcome as outcomes
-from cells.cmd import checks, launch
+from cells.cmd import checks, launch, option_values
 from cells.db import engine, migration
 
 LOG = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: the text says what, and what is allowed.
     """
-    checks.values(conf)
+    option_values.check(conf)
     for check_subject in checks.SUBJECTS:
         check_subject(conf)
     database = engine.Database(cell.connection(conf))

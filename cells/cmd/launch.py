@@ -10,9 +10,9 @@ from oslo_service import service as oslo_service
 
 from cells import exceptions, logs, meditation
 from cells import outcome as outcomes
-from cells.figures import FiguresReader
 from cells.monitor import http
 from cells.monitor import service as monitor_service
+from cells.readings import Reader
 
 Make = Callable[
     [cfg.ConfigOpts, outcomes.Outcome, meditation.Meditation],
@@ -35,7 +35,7 @@ def run(
     make: Make,
     *,
     name: Callable[[cfg.ConfigOpts], str],
-    reader: Callable[[cfg.ConfigOpts], FiguresReader] | None = None,
+    reader: Callable[[cfg.ConfigOpts], Reader] | None = None,
 ) -> int:
     """Run a daemon and return its exit code: 0 stopped, 1 cannot run, 2 bad usage.
 
@@ -74,7 +74,7 @@ def run(
 
 
 def _monitor(
-    conf: cfg.ConfigOpts, workers: int, reader: Callable[[cfg.ConfigOpts], FiguresReader] | None
+    conf: cfg.ConfigOpts, workers: int, reader: Callable[[cfg.ConfigOpts], Reader] | None
 ) -> monitor_service.MonitorService:
     options = conf.monitoring
     return monitor_service.MonitorService(

@@ -6,8 +6,8 @@ from typing import Any
 import prometheus_client
 from prometheus_client import Metric, registry
 
-from cells.figures import FiguresReader, Reading
 from cells.monitor import health, http, metrics
+from cells.readings import Reader, Reading
 
 
 class Pages:
@@ -24,7 +24,7 @@ class Pages:
         read_workers: Callable[[], list[dict[str, Any]]],
         expected: int,
         wedged_after: float,
-        database: FiguresReader | None,
+        database: Reader | None,
     ) -> None:
         self._read_workers = read_workers
         self._expected = expected

@@ -9,9 +9,9 @@ from typing import Final
 from oslo_service import service
 
 from cells import exceptions, published
-from cells.figures import FiguresReader
 from cells.monitor import http
 from cells.monitor.pages import Pages
+from cells.readings import Reader
 
 LOG = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class MonitorService(service.ServiceBase):
         state_path: str,
         expected: int,
         wedged_after: float,
-        database: Callable[[], FiguresReader] | None,
+        database: Callable[[], Reader] | None,
     ) -> None:
         self._address = address
         self._port = port
@@ -42,7 +42,7 @@ class MonitorService(service.ServiceBase):
         self._expected = expected
         self._wedged_after = wedged_after
         self._make_reader = database
-        self._reader: FiguresReader | None = None
+        self._reader: Reader | None = None
         self._server: http.Server | None = None
         self._stopped = threading.Event()
 

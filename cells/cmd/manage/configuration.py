@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cells import cell, exceptions, neighbour_sources, state
-from cells.cmd import checks
+from cells.cmd import checks, option_values
 from cells.cmd.manage import base
 
 
@@ -20,7 +20,7 @@ class Validate(base.Lister):
     def take_action(self, parsed_args: Any) -> tuple[Sequence[str], list[tuple[str, str]]]:
         """Return columns and rows."""
         conf = self.app.conf
-        wrong = list(checks.wrong_values(conf))
+        wrong = list(option_values.wrong(conf))
         if not wrong:
             for check in (*checks.SUBJECTS, _neighbours):
                 try:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from oslo_upgradecheck import upgradecheck
 
 from cells import exceptions, rabbit, sightings
-from cells.cmd import checks, concurrency
+from cells.cmd import checks, concurrency, option_values
 from cells.cmd.manage import app, base, neighbours
 from cells.db import engine, migration
 from cells.db import neighbours as db_neighbours
@@ -35,7 +35,7 @@ class UpgradeChecks(upgradecheck.UpgradeCommands):
 
     def options(self) -> Result:
         """Look at the configuration."""
-        wrong = list(checks.wrong_values(self._app.conf))
+        wrong = list(option_values.wrong(self._app.conf))
         for check in () if wrong else checks.SUBJECTS:
             try:
                 check(self._app.conf)

@@ -1,7 +1,7 @@
 """Builds that wait for a cell: chosen for many at a time, and given to it."""
 
 import collections
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
@@ -53,6 +53,13 @@ class Given(NamedTuple):
     row: Row
     cell: str
     choice: str
+
+
+class Tried(NamedTuple):
+    """Cells that are not to be tried again, and whether others may be soon."""
+
+    cells: frozenset[str]
+    may_come_back: bool
 
 
 class BuildChoice:
@@ -117,17 +124,19 @@ class BuildChoice:
         self, connection: sa.Connection, rows: Sequence[Row], asked: Mapping[str, Asked]
     ) -> None:
         cells = self._cells.all()
-        tried = _tried(connection, rows)
-        requests = [
-            asked[row['request_uuid']].request(row, tried[row['instance_uuid']]) for row in rows
-        ]
-        choices = self._scheduler.choose(requests, cells, db.loads(connection))
         now = db.time(connection)
+        tried = {
+            row['id']: self._tried(row, now, before) for row, before in _before(connection, rows)
+        }
+        requests = [asked[row['request_uuid']].request(row, tried[row['id']].cells) for row in rows]
+        choices = self._scheduler.choose(requests, cells, db.loads(connection))
         given: list[Given] = []
         for row, request, choice in zip(rows, requests, choices, strict=True):
             crowded = {name for name, why in choice.refusals.items() if why.by_load}
             if choice.cell is not None:
                 given.append(Given(row, choice.cell, _kept(choice)))
+            elif not crowded and tried[row['id']].may_come_back:
+                db.attempts_set(connection, [row['id']], db.WAITING, seconds=self._retry_delay)
             elif not crowded:
                 one = asked[row['request_uuid']]
                 self._letters.fail(connection, one, row, _no_cell(request, cells, choice))
@@ -139,6 +148,19 @@ class BuildChoice:
                 best = self._scheduler.rank(request, rest, {}).cells[0]
                 given.append(Given(row, best.name, _kept(choice)))
         self._give(connection, given, asked)
+
+    def _tried(self, row: Row, now: float, before: Sequence[Row]) -> Tried:
+        """Return the cells that an instance cannot be given to, as it was before.
+
+        One that has never heard of it, because its message bus was away, is tried again as long as
+        builds wait at all, and when no other takes it: buses are restarted.
+        """
+        given = {one['next_cell']: one for one in before if one['next_cell']}
+        unheard = {cell for cell, one in given.items() if placement.is_unreached(one['reasons'])}
+        since = min([one['created_at'] for one in before], default=now)
+        waits = bool(unheard) and now - since < self._retry_seconds
+        again = unheard if waits and now - row['created_at'] >= self._retry_delay else set()
+        return Tried(frozenset(given.keys() - again), waits)
 
     def _give(
         self, connection: sa.Connection, given: Sequence[Given], asked: Mapping[str, Asked]
@@ -217,14 +239,13 @@ def _no_cell(request: Request, cells: Sequence[Cell], choice: scheduler.Choice) 
     )
 
 
-def _tried(connection: sa.Connection, rows: Sequence[Row]) -> Mapping[str, Collection[str]]:
-    """Return the cells that instances were given to before, by uuid."""
+def _before(connection: sa.Connection, rows: Sequence[Row]) -> list[tuple[Row, list[Row]]]:
+    """Return attempts, each with those at the same instance before it."""
     again = [row for row in rows if row['attempt'] > 1]
-    found: collections.defaultdict[str, set[str]] = collections.defaultdict(set)
+    found: collections.defaultdict[str, list[Row]] = collections.defaultdict(list)
     if again:
         uuids = {row['instance_uuid'] for row in again}
         requests = {row['request_uuid'] for row in again}
         for other in db.attempts_of(connection, uuids, requests):
-            if other['next_cell']:
-                found[other['instance_uuid']].add(other['next_cell'])
-    return found
+            found[other['instance_uuid']].append(other)
+    return [(row, found[row['instance_uuid']]) for row in rows]

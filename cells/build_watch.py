@@ -104,7 +104,7 @@ class BuildWatch:
         fate = db_journal.outbox_withdraw(connection, message_uuid, cell, untried)
         if fate == db_journal.WITHDRAWN:
             error = self._link_error(cell)
-            reason = 'it cannot be reached' + (': %s' % error if error else '')
+            reason = placement.UNREACHED + (': %s' % error if error else '')
             rows = db.attempts_together(connection, message_uuid)
             self._give_up(connection, rows, asked, reason, unheard=True)
         elif fate in _HERE:

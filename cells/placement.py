@@ -25,7 +25,18 @@ NAMESPACE: Final = uuids.UUID('6f0f2a6e-2d1c-4b0e-9b8a-4c5d1c1f7a31')
 EVENT: Final = 'cells_schedule_instances'
 ERROR_TEXT: Final = 'No cell could take the instance'
 LONGEST_REASON: Final = 1000
+#: Begins the reason of a cell that cannot have heard of a build.
+UNREACHED: Final = 'it cannot be reached'
 MOST_REASONS: Final = 1000
+
+
+def is_unreached(reasons: str | None) -> bool:
+    """Tell whether an attempt has ended because its cell could not be told.
+
+    :param reasons: as they are stored with it.
+    """
+    found = Reasons.of(reasons).cells.values()
+    return bool(found) and all(one.startswith(UNREACHED) for one in found)
 
 
 def name_of(*parts: object) -> str:

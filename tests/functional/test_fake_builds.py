@@ -392,7 +392,7 @@ def test_c1_a_cell_that_cannot_be_reached_costs_seconds(tree_of, farm):
 
 
 def test_c1_when_no_cell_can_be_reached_the_fault_says_so(tree_of, farm):
-    tree = tree_of(PAIR)
+    tree = tree_of(PAIR, scheduler_retries=1, scheduler_retry_delay=1)
     for name in ('a', 'b'):
         tree[name].stop()
     one = wanted()
@@ -400,6 +400,28 @@ def test_c1_when_no_cell_can_be_reached_the_fault_says_so(tree_of, farm):
     lines = failed(tree, one.uuid)['details'].splitlines()
     assert len(lines) == 3
     assert all('cannot be reached: no nova-cells listens' in line for line in lines[1:])
+
+
+@pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')
+def test_c1_a_cell_that_could_not_be_reached_is_tried_again_when_no_other_is_left(
+    tree_of, workdir, farm, stack
+):
+    """A message bus that is restarted must not make instances errors."""
+    tree = tree_of({'api': None, 'a': 'api'}, scheduler_retries=60, scheduler_retry_delay=1)
+    tree['a'].stop()
+    one = wanted()
+    building.order(tree['api'], CTXT, one)
+
+    def tried():
+        return [row for row in attempts(tree['api'], one.uuid) if row['state'] == 'failed']
+
+    eventually(lambda: len(tried()) >= 2, 30)
+    assert record(tree['api'], one.uuid).vm_state == 'building'
+    tree.cells['a'] = fake_cells.build_again(workdir, 'a')
+    tree['a'].start()
+    stack.callback(tree['a'].stop)
+    over(tree['api'], one.uuid, seconds=60)
+    assert farm.cells() == ['a']
 
 
 @pytest.mark.needs_extensions('a plain cell does not say what becomes of a build')

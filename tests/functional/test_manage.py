@@ -172,7 +172,7 @@ def test_the_capacity_of_all_and_of_one_child_is_shown(operator, api):
     assert operator.done(api, 'capacity', 'region', '-f', 'json').json() == rows
     for name in ('nosuch', 'api!region!leaf'):
         said = operator.refused(api, 'capacity', name)
-        assert 'no neighbour %s; there are region' % name in said
+        assert 'no neighbour %s; there is region' % name in said
 
 
 def test_a_cell_is_pinged_as_neighbour_by_path_and_by_none(tree, operator, api):
@@ -182,7 +182,7 @@ def test_a_cell_is_pinged_as_neighbour_by_path_and_by_none(tree, operator, api):
         assert found['protocol'] == 1
     far = operator.done(api, 'cell', 'ping', 'api!region!leaf', '-f', 'json').json()
     assert far['id'] == tree.ops('leaf').whoami(deploy.admin())['id']
-    assert 'no neighbour leaf; there are region' in operator.refused(api, 'cell', 'ping', 'leaf')
+    assert 'no neighbour leaf; there is region' in operator.refused(api, 'cell', 'ping', 'leaf')
     assert 'nosuch' in operator.refused(api, 'cell', 'ping', 'api!nosuch!leaf')
 
 
@@ -560,7 +560,7 @@ def test_r12_a_child_is_renamed_and_its_instances_stay_known(lone, operator):
     assert shown['records_of_instances'] == 2
     refused = operator(conf, 'cell', 'delete', 'branch')
     assert '2 instances are still there' in refused.err
-    assert 'no neighbour leaf; there are branch' in operator.refused(
+    assert 'no neighbour leaf; there is branch' in operator.refused(
         conf, 'cell', 'rename', 'leaf', 'x'
     )
     assert 'this name already' in operator.refused(conf, 'cell', 'rename', 'branch', 'branch')
@@ -580,7 +580,7 @@ def test_r12_a_cell_is_moved_further_down_and_its_instances_stay_known(lone, ope
     assert shown['records_of_instances'] == 2
     for words, text in (
         (('move', 'leaf', 'top!leaf'), 'leaf is not the path of a cell below'),
-        (('move', 'top!a', 'top!nosuch!a'), 'no child nosuch; there are region'),
+        (('move', 'top!a', 'top!nosuch!a'), 'no child nosuch; there is region'),
         (('move', 'top!region', 'top!region!b'), 'is a part of the second'),
         (('move', 'a b', 'c'), 'not allowed'),
         (('alias-delete', 'top!nosuch'), 'no alias of top!nosuch'),

@@ -176,8 +176,13 @@ def test_instances_are_listed_from_the_database_of_a_cell(cloud):
         (['--limit', '0'], '--limit is 0, not from 1 to'),
         (['--marker', NOBODY], 'of which there is no record'),
         (['--cell', 'api!!x'], 'not empty'),
+        (['--cell', 'api!nowhere!leaf2'], 'no neighbour nowhere; there is mid'),
+        (['--cell', 'aip'], 'no neighbour aip; there is mid'),
     ):
         assert reason in cloud.refused('api', 'instance', 'list', *arguments)
+    assert cloud.json('api', 'instance', 'list', '--cell', 'api!mid!leaf') == []
+    with pytest.raises(SystemExit, match='2'):
+        cloud.run('api', 'instance', 'list', '--state', 'activ')
 
 
 def test_an_instance_is_shown_with_what_was_done_and_without_what_is_secret(cloud):
@@ -359,6 +364,7 @@ def in_journal(cloud):
 
 def test_what_has_failed_is_listed_shown_and_carried_out_again(cloud, in_journal):
     name = in_journal('reboot_instance', inbox.FAILED)
+    assert 'no neighbour midd' in cloud.refused('leaf2', 'journal', 'list', '--neighbour', 'midd')
     [row] = cloud.json('leaf2', 'journal', 'list', '--neighbour', 'mid', '--instance', cloud.uuid)
     assert (row['ID'], row['Operation'], row['State']) == (name, 'reboot_instance', 'failed')
     assert row['Reason'] == 'it was so'

@@ -131,9 +131,10 @@ def test_a_daemon_waits_for_a_broker_says_so_and_can_be_stopped(daemon, concurre
 
 
 def test_a_daemon_says_what_works_but_not_well(daemon):
-    process, log = daemon('eventlet', 'workers = 2')
+    process, log = daemon('eventlet', 'workers = 2\ncall_timeuot = 3')
     deploy.wait_until(lambda: '2 workers share an SQLite database' in log(), 30, 'SQLite')
     assert 'Under eventlet every statement of the database driver pysqlite' in log()
+    assert 'nobody reads [cells] call_timeuot (is it [cells] call_timeout?)' in log()
     deploy.wait_until(lambda: 'Connection failed' in log(), 30, 'it goes on')
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0

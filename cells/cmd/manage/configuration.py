@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cells import cell, exceptions, neighbour_sources, state
-from cells.cmd import checks, option_values
+from cells.cmd import checks, option_names, option_values
 from cells.cmd.manage import base
 
 
@@ -27,11 +27,11 @@ class Validate(base.Lister):
                     check(conf)
                 except exceptions.ConfigurationError as error:
                     wrong.append(str(error))
-        files = [str(path) for path in conf.config_file or ()]
+        files = option_names.files_of(conf)
         unread = [
             '%s: nobody reads [%s] %s%s'
             % (one.place, one.group, one.name, '; is it %s?' % one.meant if one.meant else '')
-            for one in checks.unknown_options(files)
+            for one in option_names.unread(files)
         ]
         rows = [('wrong', text) for text in wrong] + [('unread', text) for text in unread]
         if wrong:

@@ -63,7 +63,7 @@ class Drain(_Draining):
             number = sum(counts[one] for one in cell_instances.names_below(counts, here, aliases))
         self.say('Cell %s takes no new instances.', name)
         if number:
-            self.say('%s there, and stay.', words.count(number, 'instance') + ' are')
+            self.say('%s there, and will stay.', words.are(number, 'instance'))
 
 
 class Undrain(_Draining):

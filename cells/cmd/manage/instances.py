@@ -6,7 +6,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from cells import exceptions, paths
-from cells.cmd.manage import base, shown, tree
+from cells.cmd.manage import base, neighbours, shown, tree
+from cells.compute import states
 from cells.db import faults, histories, instance_actions, instance_listing, instances_shown
 from cells.db.instance_listing import Filters
 
@@ -65,7 +66,7 @@ class List(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument('--project', metavar='ID')
         parser.add_argument('--user', metavar='ID')
-        parser.add_argument('--state', metavar='VM_STATE', help='active, error, building, ...')
+        parser.add_argument('--state', choices=states.VM_STATES, help='what it is')
         parser.add_argument('--task', metavar='TASK_STATE', help='"none" for none')
         parser.add_argument('--host', metavar='NAME')
         parser.add_argument('--cell', metavar='PATH', help='such as api!region-1, and all below')
@@ -111,6 +112,8 @@ class List(base.Lister):
             raise exceptions.CellsError(
                 '--marker is %s, of which there is no record' % given.marker
             ) from None
+        if given.cell is not None and not rows:
+            neighbours.check_path(self.app, str(filters.cell_name))
         if len(rows) > given.limit:
             last = rows[given.limit - 1]['uuid']
             self.app.stderr.write('There are more: go on with --marker %s\n' % last)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from cells import exceptions, journal_entries, offline
-from cells.cmd.manage import base, shown
+from cells.cmd.manage import base, neighbours, shown
 from cells.db import journal_rows
 from cells.journal_entries import Entry
 
@@ -68,6 +68,8 @@ class List(base.Lister):
                     self.app.stderr.write('There are more in %s: see them with --limit\n' % box)
                     break
                 rows.append(_line(entry))
+        if parsed_args.neighbour is not None and not rows:
+            neighbours.find(self.app, parsed_args.neighbour)
         return COLUMNS, rows
 
     def _entries(self, box: str, parsed_args: Any) -> Iterator[Entry]:

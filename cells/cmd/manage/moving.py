@@ -78,12 +78,7 @@ class Move(base.Command):
         if new.names[1] not in children:
             raise exceptions.Invalid(
                 '%s leads nowhere: cell %s has no child %s; there %s'
-                % (
-                    new,
-                    self.app.own_name,
-                    new.names[1],
-                    'are ' + ', '.join(children) if children else 'is none',
-                )
+                % (new, self.app.own_name, new.names[1], words.there(children))
             )
         counts = cell_instances.counts(database)
         with database.write() as connection:
@@ -93,7 +88,7 @@ class Move(base.Command):
         moved = [one for one in names if paths.CellPath.parse(one).starts_with(old)]
         self.say('What was below %s is below %s now.', old, new)
         number = sum(counts[one] for one in moved)
-        self.say('%s known there by the old path.', words.count(number, 'instance') + ' are')
+        self.say('%s known there by the old path.', words.are(number, 'instance'))
         if len(old) == 2 and old.last in children:
             self.say('If it is no child of this cell any more: cell delete %s', old.last)
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cells import cell, exceptions, neighbour_sources, rabbit
-from cells.cmd.manage import app, base
+from cells import cell, exceptions, neighbour_sources, paths, rabbit
+from cells.cmd.manage import app, base, words
 from cells.db import neighbours as db_neighbours
 
 #: Seconds that a broker gets to answer.
@@ -20,6 +20,33 @@ def rows_of(program: app.ManageApp) -> list[dict[str, Any]]:
         return cell.source(program.conf, program.database()).read()
     except ValueError as error:
         raise exceptions.ConfigurationError(reason=str(error)) from None
+
+
+def find(program: app.ManageApp, name: str) -> dict[str, Any]:
+    """Return a neighbour of the cell.
+
+    :raises CellNotFound: there is none of the name; the text has those that there are.
+    """
+    rows = rows_of(program)
+    for row in rows:
+        if row['name'] == name:
+            return row
+    raise exceptions.CellNotFound(
+        'Cell %s has no neighbour %s; there %s'
+        % (program.own_name, name, words.there([row['name'] for row in rows]))
+    )
+
+
+def check_path(program: app.ManageApp, path: str) -> None:
+    """Look whether a path can be one of this tree, as far as this cell knows it.
+
+    :raises CellNotFound: it is not; the text has the cells that are known.
+    """
+    names = paths.CellPath.parse(path).names
+    if program.own_name in names:
+        names = names[names.index(program.own_name) + 1 :]
+    for name in names[:1]:
+        find(program, name)
 
 
 class Neighbour(base.Command):
@@ -50,18 +77,7 @@ class Neighbour(base.Command):
 
         :raises CellNotFound: there is none of the name; the text has those that there are.
         """
-        rows = self.rows()
-        for row in rows:
-            if row['name'] == name:
-                return row
-        raise exceptions.CellNotFound(
-            'Cell %s has no neighbour %s; there %s'
-            % (
-                self.app.own_name,
-                name,
-                'are ' + ', '.join(row['name'] for row in rows) if rows else 'is none',
-            )
-        )
+        return find(self.app, name)
 
     def checked(self, values: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
         """Return the columns of a neighbour that is made, or changed if it has a name.

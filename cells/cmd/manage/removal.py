@@ -84,8 +84,7 @@ class Delete(neighbours.Neighbour):
             self.say('... and %d more', number - len(rows))
         raise exceptions.Invalid(
             '%s still there: drain cell %s ("cell drain %s") and delete or move them first, or '
-            'give them up with --force'
-            % (words.count(number, 'instance') + (' is' if number == 1 else ' are'), name, name)
+            'give them up with --force' % (words.are(number, 'instance'), name, name)
         )
 
     def _check_parent(self, name: str, force: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from oslo_upgradecheck import upgradecheck
 
 from cells import exceptions, rabbit, sightings
-from cells.cmd import checks, concurrency, option_values
+from cells.cmd import checks, concurrency, option_names, option_values
 from cells.cmd.manage import app, base, neighbours
 from cells.db import engine, migration
 from cells.db import neighbours as db_neighbours
@@ -43,8 +43,8 @@ class UpgradeChecks(upgradecheck.UpgradeCommands):
                 wrong.append(str(error))
         if wrong:
             return Result(Code.FAILURE, '; '.join(wrong))
-        files = [str(path) for path in self._app.conf.config_file or ()]
-        unread = checks.unknown_options(files)
+        files = option_names.files_of(self._app.conf)
+        unread = option_names.unread(files)
         if unread:
             names = ', '.join('[%s] %s' % (one.group, one.name) for one in unread)
             return Result(

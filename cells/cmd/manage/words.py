@@ -1,5 +1,7 @@
 """How values are written for people."""
 
+from collections.abc import Sequence
+
 from cells import neighbour_sources
 from cells.rabbit import DEFAULT_PORT
 
@@ -30,6 +32,16 @@ def brokers(transport_url: str) -> str:
     except ValueError as error:
         return str(error)
     return ', '.join('%s:%s' % (host.hostname, host.port or DEFAULT_PORT) for host in hosts)
+
+
+def there(names: Sequence[str]) -> str:
+    """Return what there is: "is a", "are a, b", "is none"."""
+    return '%s %s' % ('are' if len(names) > 1 else 'is', ', '.join(names) or 'none')
+
+
+def are(number: int, noun: str) -> str:
+    """Return a number with its noun and is or are."""
+    return '%s %s' % (count(number, noun), 'is' if number == 1 else 'are')
 
 
 def count(number: int, noun: str) -> str:

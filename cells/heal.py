@@ -104,9 +104,12 @@ class Healing:
 
     def start(self) -> None:
         """Give back what an earlier process in this slot had, and begin."""
+        Patience('Healing', self._stopped).insist(self._release)
+        self._thread.start()
+
+    def _release(self) -> None:
         with self._database.write() as connection:
             walks.release_all(connection, self._worker)
-        self._thread.start()
 
     def stop(self) -> None:
         """End after the page that is under way."""

@@ -22,6 +22,7 @@ from cells.db import engine, sync_requests, tombstones
 from cells.db import journal as db_journal
 from cells.journal_worker import JournalWorker, Perform, Report
 from cells.journal_writer import Arrival, JournalWriter, storable
+from cells.patience import Patience
 from cells.stats import Stats
 from cells.subjects import Subject
 
@@ -87,8 +88,7 @@ class Journal:
 
     def start(self) -> None:
         """Free what an earlier process in this slot had claimed, and begin."""
-        with self._database.write() as connection:
-            db_journal.release_all(connection, self._worker)
+        Patience('Journal', self._stopped).insist(self._release)
         targets: list[tuple[str, Callable[[], None]]] = [('journal-writer', self._writer.run)]
         targets += [('journal-%d' % number, self._workers.run) for number in range(WORKERS)]
         targets.append(('journal-purge', self._purge_loop))
@@ -96,6 +96,10 @@ class Journal:
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _release(self) -> None:
+        with self._database.write() as connection:
+            db_journal.release_all(connection, self._worker)
 
     def stop(self) -> None:
         """Finish what is under way; the rest stays in the table or with the broker."""

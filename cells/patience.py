@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from cells.db import engine
@@ -39,6 +40,19 @@ class Patience:
         self._failing = True
         self._stopped.wait(self._pause)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def insist(self, do: Callable[[], object]) -> None:
+        """Do something until the database has done it, or all is to end."""
+        while not self._stopped.is_set():
+            try:
+                do()
+            except engine.ERRORS as error:
+                failure = error
+            else:
+                self.succeeded()
+                return
+            # Not in the handler of the error, as oslo.log would add the error to the line.
+            self.wait(failure)
 
     def succeeded(self) -> None:
         """Take note of a success."""

@@ -19,6 +19,7 @@ from cells.db import changes, engine
 from cells.db import drains as db_drains
 from cells.db import neighbours as db_neighbours
 from cells.db import path_aliases as db_path_aliases
+from cells.patience import Patience
 
 LOG = logging.getLogger(__name__)
 
@@ -205,7 +206,7 @@ class CellStateManager:
 
         :raises ValueError: the source describes no tree.
         """
-        self.load()
+        Patience('The neighbours', self._stopped).insist(self.load)
         self._thread = threading.Thread(target=self._run, name='state', daemon=True)
         self._thread.start()
 

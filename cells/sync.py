@@ -86,8 +86,7 @@ class UpSync:
 
     def start(self) -> None:
         """Free what an earlier process in this slot had claimed, and begin."""
-        with self._database.write() as connection:
-            unsent.release_all(connection, self._worker)
+        Patience('The way upwards', self._stopped).insist(self._release)
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,10 +97,13 @@ class UpSync:
             return
         self._thread.join(5)
         try:
-            with self._database.write() as connection:
-                unsent.release_all(connection, self._worker)
+            self._release()
         except engine.ERRORS as error:
             LOG.info('What was being sent is not given back: %s', engine.brief(error))
+
+    def _release(self) -> None:
+        with self._database.write() as connection:
+            unsent.release_all(connection, self._worker)
 
     def wake(self) -> None:
         """Look for work now. Any thread."""

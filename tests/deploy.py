@@ -80,11 +80,14 @@ class DeployedCell:
             start_new_session=True,
         )
         if wait:
-            wait_until(
-                lambda: self.log().count(' serves') >= served + self.workers or self.ended(),
-                START_SECONDS,
-                '%s serves; its log:\n%s' % (self.name, self.log()[-3000:]),
-            )
+            try:
+                wait_until(
+                    lambda: self.log().count(' serves') >= served + self.workers or self.ended(),
+                    START_SECONDS,
+                    '%s serves' % self.name,
+                )
+            except AssertionError as error:
+                raise AssertionError('%s; its log:\n%s' % (error, self.log()[-6000:])) from None
             assert not self.ended(), self.log()[-3000:]
 
     @property

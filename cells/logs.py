@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+import amqp.exceptions
+import kombu.exceptions
 from oslo_config import cfg
 from oslo_log import log
 
@@ -35,6 +37,7 @@ _ID: Final = re.compile(r'[\w.:-]{1,64}', re.ASCII)
 BROKERS: Final = 'oslo.messaging._drivers.impl_rabbit'
 SPARING_SECONDS: Final = 300.0
 MOST_KEPT: Final = 1000
+_AWAY: Final = (OSError, amqp.exceptions.ConnectionError, kombu.exceptions.OperationalError)
 
 _local = threading.local()
 
@@ -99,7 +102,8 @@ class Sparing(logging.Filter):
     """Lets a complaint about a broker pass once in a while, not with each attempt and message.
 
     oslo.messaging has one for each connection and attempt. What has changed, and since when, is
-    said by lines of our own.
+    said by lines of our own. That a broker was away while it had a message is no reason for a
+    traceback: it delivers that one again.
     """
 
     def __init__(self, seconds: float = SPARING_SECONDS) -> None:
@@ -111,6 +115,8 @@ class Sparing(logging.Filter):
         """Tell whether it is to be written."""
         if record.levelno < logging.WARNING:
             return True
+        if record.exc_info and isinstance(record.exc_info[1], _AWAY):
+            record.exc_info = None
         now = time.monotonic()
         key = _what(record)
         if now - self._passed.get(key, -math.inf) < self._seconds:

@@ -5,6 +5,8 @@ import json
 import logging
 import threading
 
+import amqp.exceptions
+import kombu.exceptions
 import pytest
 from oslo_config import cfg
 from oslo_log import formatters, log
@@ -137,6 +139,28 @@ def test_a_complaint_is_made_again_after_a_while():
     spared = logs.Sparing(seconds=0)
     record = logging.makeLogRecord({'levelno': logging.ERROR, 'msg': 'away'})
     assert [spared.filter(record) for _ in range(3)] == [True] * 3
+
+
+def test_a_broker_that_is_away_leaves_no_traceback(conf):
+    written = set_up(conf)
+    library = logging.getLogger(logs.BROKERS)
+    library.filters[:] = library.filters[-1:]
+    for what, error in (
+        ('One', ConnectionResetError(104, 'reset by peer')),
+        ('Another', kombu.exceptions.OperationalError('away')),
+        ('A third', amqp.exceptions.RecoverableConnectionError('gone')),
+        ('A mistake', ValueError('of another kind')),
+    ):
+        try:
+            raise error
+        except (OSError, ValueError, kombu.exceptions.OperationalError, amqp.exceptions.AMQPError):
+            library.exception('%s failed', what)
+    first, second, third, fourth, *rest = written.getvalue().splitlines()
+    assert first.endswith('One failed: ConnectionResetError: [Errno 104] reset by peer')
+    assert 'Another failed: kombu.exceptions.OperationalError: away' in second
+    assert 'A third failed: amqp.exceptions.RecoverableConnectionError' in third
+    assert 'A mistake failed' in fourth
+    assert 'Traceback' in rest[0]
 
 
 def test_the_format_of_an_operator_comes_first(conf, tmp_path):

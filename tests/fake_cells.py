@@ -7,11 +7,38 @@ from typing import Any
 
 from oslo_config import cfg
 
-from cells import cell, messages, operations, paths, remote_errors, rpcapi, slots
+from cells import (
+    cell,
+    leases,
+    messages,
+    operations,
+    paths,
+    remote_errors,
+    reports,
+    rpcapi,
+    sightings,
+    slots,
+    state,
+)
 from cells.db import engine, migration, neighbours
 from tests import mixed
 
 CALL_TIMEOUT = 3
+
+
+def hurry(monkeypatch: Any) -> None:
+    """Have cells meet, report and hear of changes within moments."""
+    for module, name, seconds in (
+        (sightings, 'PING_SECONDS', 0.2),
+        (sightings, 'MUTE_SECONDS', 1.0),
+        (reports, 'TURN_SECONDS', 0.05),
+        (reports, 'LEAST_SECONDS', 0.1),
+        (reports, 'COUNT_SECONDS', 0.1),
+        (reports, 'LEAST_COUNT', 0.05),
+        (state, 'POLL_SECONDS', 0.05),
+        (leases, 'ATTEMPT', 0.2),
+    ):
+        monkeypatch.setattr(module, name, seconds)
 
 
 def address(workdir, name: str) -> str:

@@ -18,12 +18,9 @@ from cells import (
     context,
     exceptions,
     host_capacity,
-    leases,
     messages,
     paths,
     reports,
-    sightings,
-    state,
     wire,
 )
 from cells.db import drains, engine, faults, migration, models, neighbours, tombstones
@@ -45,14 +42,7 @@ PREFERRED = 999999999999999.0
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(sightings, 'PING_SECONDS', 0.2)
-    monkeypatch.setattr(sightings, 'MUTE_SECONDS', 1.0)
-    monkeypatch.setattr(reports, 'TURN_SECONDS', 0.05)
-    monkeypatch.setattr(reports, 'LEAST_SECONDS', 0.1)
-    monkeypatch.setattr(reports, 'COUNT_SECONDS', 0.1)
-    monkeypatch.setattr(reports, 'LEAST_COUNT', 0.05)
-    monkeypatch.setattr(state, 'POLL_SECONDS', 0.05)
-    monkeypatch.setattr(leases, 'ATTEMPT', 0.2)
+    fake_cells.hurry(monkeypatch)
     monkeypatch.setattr(build_choice, 'SEND_SECONDS', 0.4)
     monkeypatch.setattr(build_watch, 'SOON', 0.1)
     monkeypatch.setattr(build_watch, 'LATER', 0.2)

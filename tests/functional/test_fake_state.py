@@ -22,14 +22,12 @@ from cells import (
     dispatch,
     exceptions,
     host_capacity,
-    leases,
     messages,
     paths,
     reports,
     rpcapi,
     sightings,
     slots,
-    state,
 )
 from cells.db import changes, compute_nodes, engine, migration, neighbours, services
 from cells.db import journal as db_journal
@@ -48,14 +46,7 @@ LINE = {'top': None, 'mid': 'top', 'leaf': 'mid', 'leaf2': 'mid'}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(sightings, 'PING_SECONDS', 0.2)
-    monkeypatch.setattr(sightings, 'MUTE_SECONDS', 1.0)
-    monkeypatch.setattr(reports, 'TURN_SECONDS', 0.05)
-    monkeypatch.setattr(reports, 'LEAST_SECONDS', 0.1)
-    monkeypatch.setattr(reports, 'COUNT_SECONDS', 0.1)
-    monkeypatch.setattr(reports, 'LEAST_COUNT', 0.05)
-    monkeypatch.setattr(state, 'POLL_SECONDS', 0.05)
-    monkeypatch.setattr(leases, 'ATTEMPT', 0.2)
+    fake_cells.hurry(monkeypatch)
     monkeypatch.setattr(ops, 'PING_SECONDS', 1.0)
 
 
@@ -97,6 +88,11 @@ def own(monkeypatch):
 
 def total(one):
     return one.reports.capacities().get('ram_free', {}).get('total_mb', 0)
+
+
+def noted(tree, name):
+    """Return what the top has written down of a neighbour."""
+    return neighbours.reports_get_all(tree['top'].database).get(name, {})
 
 
 def query(one, operation='service_get_all', kwargs=None):
@@ -305,6 +301,7 @@ def test_d10_after_a_restart_a_worker_knows_at_once_what_was_reported(tree_of, o
     own.update(leaf=100)
     tree = tree_of({'top': None, 'leaf': 'top'})
     eventually(lambda: total(tree['top']) == 100, 10)
+    eventually(lambda: '100' in (noted(tree, 'leaf').get('capacities') or ''), 10)
     second = another_worker(tree, 'top', stack)
     assert total(second) == 100
     assert second.state.sighting('leaf').is_ours

@@ -15,15 +15,26 @@ from cells import rabbit, remote_errors, rpc
 TRANSPORT_SECONDS = 5
 #: How often a message is offered again to a broker that is away.
 SEND_RETRIES = 3
-#: How long a cast is repeated that no queue takes, as in a restart of the broker.
+#: How long a message is repeated that no queue takes, as in a restart of the broker.
 UNROUTABLE_SECONDS = 30
+#: Have the broker say so when it has no queue for a message.
+_AT_LEAST_ONCE = oslo_messaging.TransportOptions(at_least_once=True)
+
+
+class NobodyListens(oslo_messaging.MessageDeliveryFailure):
+    """There is no queue for what was to be sent: no daemon has ever served there."""
 
 
 @contextlib.contextmanager
-def _translated(method: str) -> Iterator[None]:
-    """Raise oslo.messaging's error where a first connection lets that of kombu through."""
+def _translated(method: str, topic: str) -> Iterator[None]:
+    """Raise oslo.messaging's error where it lets that of kombu through, or one without words."""
     try:
         yield
+    except oslo_messaging.MessageUndeliverable:
+        raise NobodyListens(
+            'No nova-cells listens at topic %s of this message bus; %s was not sent'
+            % (topic, method)
+        ) from None
     except rpc.KombuError as error:
         raise oslo_messaging.MessageDeliveryFailure(
             'The message bus could not be reached; %s was not sent: %s' % (method, error)
@@ -47,6 +58,7 @@ class Client:
         namespace: str | None = None,
     ) -> None:
         self._transport = transport
+        self._topic = topic
         self._timeout = call_timeout + TRANSPORT_SECONDS
         self._clients: dict[str, Any] = {}
         self._casters: dict[str, rabbit.OneCast] = {}
@@ -65,7 +77,9 @@ class Client:
     def _prepared(self, version: str) -> Any:
         client = self._clients.get(version)
         if client is None:
-            client = self._clients[version] = self._client.prepare(version=version)
+            client = self._clients[version] = self._client.prepare(
+                version=version, transport_options=_AT_LEAST_ONCE
+            )
         return client
 
     def _call(self, ctxt: Any, version: str, method: str, **kwargs: Any) -> Any:
@@ -85,8 +99,8 @@ class Client:
                 % (self._timeout, method)
             )
         try:
-            with _translated(method):
-                return client.call(ctxt, method, **kwargs)
+            with _translated(method, self._topic):
+                return _insisting(client.timeout)(client.call, ctxt, method, **kwargs)
         except oslo_messaging.RemoteError as error:
             raise remote_errors.rebuild(error.exc_type, error.value) from None
 
@@ -94,20 +108,23 @@ class Client:
         caster = self._casters.get(version)
         if caster is None:
             caster = self._casters[version] = rabbit.OneCast(
-                self._client.prepare(
-                    version=version,
-                    transport_options=oslo_messaging.TransportOptions(at_least_once=True),
-                )
+                self._client.prepare(version=version, transport_options=_AT_LEAST_ONCE)
             )
-        # Between a restart of the broker and the return of the servers no queue is bound.
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(oslo_messaging.MessageUndeliverable),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-            stop=tenacity.stop_after_delay(UNROUTABLE_SECONDS),
-            reraise=True,
-        )
-        with caster.attempts() as client, _translated(method):
-            retrying(client.cast, ctxt, method, **kwargs)
+        with caster.attempts() as client, _translated(method, self._topic):
+            _insisting(UNROUTABLE_SECONDS)(client.cast, ctxt, method, **kwargs)
+
+
+def _insisting(seconds: float) -> tenacity.Retrying:
+    """Return what repeats a message that no queue takes, at most so long.
+
+    Between a restart of the broker and the return of the servers no queue may be bound.
+    """
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(oslo_messaging.MessageUndeliverable),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+        stop=tenacity.stop_after_delay(min(seconds, UNROUTABLE_SECONDS)),
+        reraise=True,
+    )
 
 
 def transport_of(conf: cfg.ConfigOpts, transport: Any = None) -> Any:

@@ -6,6 +6,7 @@ test that has lost its teeth fails.
 """
 
 import collections
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -254,13 +255,30 @@ def test_an_api_service_is_told_when_its_broker_is_away():
     assert 'secret' not in str(raised.value)
 
 
-def test_an_api_service_is_told_when_no_daemon_listens(rabbit):
+@pytest.mark.parametrize('waits', [False, True], ids=['cast', 'call'])
+def test_an_api_service_is_told_when_no_daemon_listens(rabbit, monkeypatch, waits):
+    monkeypatch.setattr(client_base, 'UNROUTABLE_SECONDS', 3)
     rabbit.add_vhost('nobody')
     conf = deploy_conf(rabbit.url('nobody'))
-    # Nobody listens: the cast is unroutable for as long as the client is ready to repeat it.
+    # Nobody listens: it is unroutable for as long as the client is ready to repeat it.
     api = rpcapi.CellsAPI.from_conf(conf)
+    ask = api.compute_node_stats if waits else api.sync_instances
     begun = time.monotonic()
-    with pytest.raises(oslo_messaging.MessageUndeliverable):
-        api.sync_instances(deploy.admin(), 'p1')
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure, match='No nova-cells listens at'):
+        ask(deploy.admin())
     api.close()
-    assert time.monotonic() - begun < client_base.UNROUTABLE_SECONDS + 10
+    assert time.monotonic() - begun < 10
+
+
+def test_a_call_waits_for_a_daemon_that_comes_too_late(rabbit, postgresql, workdir):
+    tree = deploy.Tree(
+        workdir, rabbit, postgresql.create_database, {'late': None}, prefix='late_', workers=1
+    )
+    api = rpcapi.CellsAPI.from_conf(tree.conf('late'))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(api.get_cell_info_for_neighbors, deploy.admin())
+        time.sleep(1)
+        assert not asked.done()
+        with tree.running():
+            assert asked.result(client_base.UNROUTABLE_SECONDS) == []
+    api.close()

@@ -8,6 +8,7 @@ import datetime
 import json
 import shutil
 
+import kombu
 import pytest
 
 from cells import failures, reports
@@ -697,11 +698,22 @@ def test_an_upgrade_is_checked(tree, rabbit, other, operator, api, monkeypatch):
     ],
 )
 def test_without_a_daemon_a_command_says_so_and_what_to_do(rabbit, operator, other, words):
+    url = rabbit.url('manage_other')
     rabbit.add_vhost('manage_other')
-    conf = other(rabbit.url('manage_other'))
-    said = operator.refused(conf, *words, timeout=1)
+    with kombu.Connection(url.replace('rabbit://', 'amqp://')) as connection:
+        # As a daemon leaves it when it ends.
+        exchange = kombu.Exchange('nova', 'topic', durable=False)
+        kombu.Queue('cells', exchange, 'cells', channel=connection.default_channel).declare()
+    said = operator.refused(other(url), *words, timeout=1)
     assert 'The daemon of cell other did not answer within 1 s' in said
     assert 'start nova-cells' in said
+
+
+def test_where_no_daemon_has_ever_served_a_command_says_so(rabbit, operator, other):
+    rabbit.add_vhost('manage_empty')
+    said = operator.refused(other(rabbit.url('manage_empty')), 'topology', timeout=1)
+    assert 'No nova-cells listens at topic cells of this message bus' in said
+    assert 'start nova-cells with this configuration' in said
 
 
 def test_without_a_broker_a_command_says_so_and_local_ones_work(operator, other):

@@ -15,6 +15,7 @@ from cliff import command, lister, show
 from oslo_config import cfg
 
 from cells import exceptions
+from cells.client.base import NobodyListens
 from cells.cmd.manage import app, shown
 from cells.db import engine, migration
 
@@ -60,6 +61,10 @@ class Command(command.Command):
             reason = self._no_database(error)
         except oslo_messaging.MessagingTimeout as error:
             reason = self._no_answer(str(error))
+        except NobodyListens as error:
+            reason = (
+                '%s: start nova-cells with this configuration, or correct [cells] topic' % error
+            )
         except oslo_messaging.MessageDeliveryFailure as error:
             reason = self._no_bus(str(error))
         except exceptions.Invalid as error:

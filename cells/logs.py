@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import amqp.exceptions
 import kombu.exceptions
+import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
 
@@ -34,10 +35,15 @@ DEFAULTS: Final = {
 _ID: Final = re.compile(r'[\w.:-]{1,64}', re.ASCII)
 
 #: What complains about brokers, and after how many seconds it may say the same again.
-BROKERS: Final = 'oslo.messaging._drivers.impl_rabbit'
+BROKERS: Final = ('oslo.messaging._drivers.impl_rabbit', 'oslo_messaging._drivers.amqpdriver')
 SPARING_SECONDS: Final = 300.0
 MOST_KEPT: Final = 1000
-_AWAY: Final = (OSError, amqp.exceptions.ConnectionError, kombu.exceptions.OperationalError)
+_AWAY: Final = (
+    OSError,
+    amqp.exceptions.ConnectionError,
+    kombu.exceptions.OperationalError,
+    oslo_messaging.MessageDeliveryFailure,
+)
 
 _local = threading.local()
 
@@ -142,7 +148,9 @@ def setup(conf: cfg.ConfigOpts, name: str) -> None:
     for option, value in DEFAULTS.items():
         conf.set_default(option, value)
     log.setup(conf, 'cells')
-    logging.getLogger(BROKERS).addFilter(Sparing())
+    sparing = Sparing()
+    for library in BROKERS:
+        logging.getLogger(library).addFilter(sparing)
     naming = Naming(name)
     for handler in logging.getLogger().handlers:
         handler.addFilter(naming)

@@ -7,6 +7,7 @@ import threading
 
 import amqp.exceptions
 import kombu.exceptions
+import oslo_messaging
 import pytest
 from oslo_config import cfg
 from oslo_log import formatters, log
@@ -111,10 +112,16 @@ def test_o9_the_json_formatter_has_both(conf):
     assert (found['context']['request_id'], found['context']['cell']) == ('req-1', 'api!region-1')
 
 
+def quiet(name):
+    """Return a logger with the filter of this test alone."""
+    found = logging.getLogger(name)
+    found.filters[:] = found.filters[-1:]
+    return found
+
+
 def test_o9_a_broker_that_is_away_is_not_complained_of_with_each_attempt(conf):
     written = set_up(conf)
-    library = logging.getLogger(logs.BROKERS)
-    library.filters[:] = library.filters[-1:]
+    library = quiet(logs.BROKERS[0])
     for attempt in range(50):
         for port in (5671, 5672):
             library.error(
@@ -141,11 +148,12 @@ def test_a_complaint_is_made_again_after_a_while():
     assert [spared.filter(record) for _ in range(3)] == [True] * 3
 
 
-def test_a_broker_that_is_away_leaves_no_traceback(conf):
+@pytest.mark.parametrize('name', logs.BROKERS)
+def test_a_broker_that_is_away_leaves_no_traceback(conf, name):
     written = set_up(conf)
-    library = logging.getLogger(logs.BROKERS)
-    library.filters[:] = library.filters[-1:]
+    library = quiet(name)
     for what, error in (
+        ('At first one', oslo_messaging.MessageDeliveryFailure('it refuses user nova')),
         ('One', ConnectionResetError(104, 'reset by peer')),
         ('Another', kombu.exceptions.OperationalError('away')),
         ('A third', amqp.exceptions.RecoverableConnectionError('gone')),
@@ -153,9 +161,16 @@ def test_a_broker_that_is_away_leaves_no_traceback(conf):
     ):
         try:
             raise error
-        except (OSError, ValueError, kombu.exceptions.OperationalError, amqp.exceptions.AMQPError):
+        except (
+            OSError,
+            ValueError,
+            oslo_messaging.MessageDeliveryFailure,
+            kombu.exceptions.OperationalError,
+            amqp.exceptions.AMQPError,
+        ):
             library.exception('%s failed', what)
-    first, second, third, fourth, *rest = written.getvalue().splitlines()
+    failed, first, second, third, fourth, *rest = written.getvalue().splitlines()
+    assert failed.endswith('MessageDeliveryFailure: it refuses user nova')
     assert first.endswith('One failed: ConnectionResetError: [Errno 104] reset by peer')
     assert 'Another failed: kombu.exceptions.OperationalError: away' in second
     assert 'A third failed: amqp.exceptions.RecoverableConnectionError' in third

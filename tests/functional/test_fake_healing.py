@@ -515,6 +515,7 @@ def test_s20_a_drift_of_one_in_a_hundred_among_100_000_is_repaired_within_the_bo
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+@pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 def test_s20_a_worker_that_dies_leaves_its_page_to_the_others(workdir, settled, monkeypatch):
     monkeypatch.setattr(heal, 'CLAIM_SECONDS', 1.0)
     top, first, second = workers(workdir, 2, **QUICK)

@@ -93,6 +93,7 @@ def busy(cell, state='pending'):
 # -- the top --
 
 
+@pytest.mark.needs_extensions('a plain cell is asked for the request, not what it works at')
 def test_t5_a_task_that_its_cell_knows_nothing_of_is_over_within_the_bound(tree):
     """It was lost before it came into any journal: its API service died, say."""
     create(tree)
@@ -137,6 +138,7 @@ def test_a_task_that_takes_long_is_left_alone(tree, state):
     deploy.wait_until(lambda: shown(tree) is None, 10, 'it is over')
 
 
+@pytest.mark.needs_extensions('a plain cell is asked for the request, not what it works at')
 def test_what_cannot_be_asked_for_is_shown_as_unknown_and_stays(tree):
     create(tree)
     tree['leaf'].stop()
@@ -153,6 +155,7 @@ def test_what_cannot_be_asked_for_is_shown_as_unknown_and_stays(tree):
     deploy.wait_until(lambda: shown(tree) is None, 20, 'the task is over')
 
 
+@pytest.mark.needs_extensions('a plain cell is asked for the request, not what it works at')
 def test_s4_a_task_of_an_instance_that_its_cell_does_not_have(tree):
     create(tree)
     with tree['leaf'].database.write() as connection:
@@ -164,6 +167,7 @@ def test_s4_a_task_of_an_instance_that_its_cell_does_not_have(tree):
     assert 'does not have the instance' in faults_of(tree['top'])[0]
 
 
+@pytest.mark.needs_extensions('a plain cell is asked for the request, not what it works at')
 def test_s5_a_deletion_of_what_its_cell_does_not_have_comes_to_its_end(tree):
     create(tree)
     with tree['leaf'].database.write() as connection:
@@ -172,6 +176,7 @@ def test_s5_a_deletion_of_what_its_cell_does_not_have_comes_to_its_end(tree):
     deploy.wait_until(lambda: shown(tree, 'deleted'), 10, 'it is gone')
 
 
+@pytest.mark.needs_extensions('a plain cell is asked for the request, not what it works at')
 def test_o13_a_deletion_that_is_done_below_and_not_known_above(tree):
     create(tree)
     write(tree['leaf'], deleted=INSTANCES.c.id, deleted_at=models.utcnow())
@@ -179,6 +184,7 @@ def test_o13_a_deletion_that_is_done_below_and_not_known_above(tree):
     deploy.wait_until(lambda: shown(tree, 'deleted'), 10, 'it is gone')
 
 
+@pytest.mark.needs_extensions('a plain cell is asked for the request, not what it works at')
 def test_an_order_that_is_on_its_way_is_not_asked_for(tree):
     create(tree)
     write(tree['top'], task_state='powering-off')
@@ -248,6 +254,7 @@ def test_a_build_that_is_being_placed_is_left_alone(tree):
 # -- the cell --
 
 
+@pytest.mark.needs_extensions('a plain cell tells nobody above of actions')
 @pytest.mark.parametrize(('before', 'after'), [('active', 'active'), ('building', 'error')])
 def test_t5_a_task_that_nobody_works_on_ends_in_its_cell(tree, before, after):
     create(tree, vm_state=before)

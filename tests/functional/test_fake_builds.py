@@ -1042,10 +1042,7 @@ def test_c10_a_database_that_is_away_for_a_while_delays_and_loses_nothing(
 
 def test_two_workers_give_out_each_build_once(tree_of, farm):
     tree = tree_of(PAIR)
-    other = cell.Cell(
-        fake_cells.conf_of(tree.workdir, 'api', cell_type='api'),
-        cell.slots.WorkerSlot.take(str(tree.workdir / 'api')),
-    )
+    other = fake_cells.build_again(tree.workdir, 'api', cell_type='api')
     other.start()
     try:
         for number in range(60):

@@ -6,10 +6,12 @@ import threading
 from oslo_config import cfg
 
 from cells import cell, slots
+from cells.cmd import launch
 
 
 def main(*conf_files: str) -> None:
-    """Serve the cells of these configurations until killed."""
+    """Serve the cells of these configurations until killed, as the daemon does."""
+    launch.spare_the_interpreter()
     for conf_file in conf_files:
         conf = cfg.ConfigOpts()
         cell.prepare(conf)

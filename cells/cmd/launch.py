@@ -68,7 +68,7 @@ def run(
     report = meditation.Meditation(prog, conf, conf.monitoring.report_dir)
     report.listen()
     made, workers = make(conf, outcome, report)
-    _spare_the_interpreter()
+    spare_the_interpreter()
     launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
     launcher.launch_service(made, workers=workers)
     if conf.monitoring.port:
@@ -92,7 +92,7 @@ def hints(conf: cfg.ConfigOpts) -> list[str]:
     return found
 
 
-def _spare_the_interpreter() -> None:
+def spare_the_interpreter() -> None:
     """Have it spend its time on work: ``benchmarks.actions`` went from 35 to 43 per second.
 
     Statements and messages make very many objects and few cycles, for which it looks after every

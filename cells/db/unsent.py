@@ -5,10 +5,12 @@ the token off (:func:`cells.db.dirty.mark`), so that only what has not changed s
 when the cells above have it. Times are of the database.
 """
 
+import functools
 from collections.abc import Collection
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from cells.db import dirty, engine, models, statements
 
@@ -32,6 +34,13 @@ _CLAIMED: Final = (
     _COLUMNS.attempts,
     _COLUMNS.marked_at,
 )
+#: What :func:`close_later` is given, by the name of its parameter.
+_GIVEN: Final = {
+    'a_uuid': _COLUMNS.instance_uuid.type,
+    'new_names': _COLUMNS.names.type,
+    'new_epoch': _COLUMNS.epoch.type,
+    'new_seq': _COLUMNS.seq.type,
+}
 #: Of these an instance has one row; its key is empty.
 _SINGLE: Final = (dirty.INSTANCE, dirty.CONSOLE, CLOSING)
 
@@ -166,29 +175,68 @@ def close_later(
     connection: sa.Connection, rows: Collection[tuple[str, str, int, int]], seconds: float
 ) -> None:
     """Have instances told once more, after their last change: tuples of uuid, names, epoch, seq."""
-    for uuid, names, epoch, seq in rows:
-        statements.insert_or_update(
-            connection,
-            models.Dirty,
-            {
-                'instance_uuid': uuid,
-                'part': CLOSING,
-                'key': '',
-                'names': names,
-                'epoch': epoch,
-                'seq': seq,
-                'marked_at': engine.now(),
-                'attempts': 0,
-                'claimed_until': engine.now() + seconds,
-            },
-            {
-                'names': dirty.joined(names),
-                'epoch': epoch,
-                'seq': seq,
-                'claimed_by': None,
-                'claimed_until': engine.now() + seconds,
-            },
+    dialect = connection.dialect.name
+    if not rows:
+        return
+    if dialect != 'postgresql':
+        connection.execute(
+            _closing(dialect),
+            [{**dict(zip(_GIVEN, row, strict=True)), 'in_seconds': seconds} for row in rows],
         )
+        return
+    # One statement for all: psycopg2 would make a round trip for each row.
+    columns = zip(_GIVEN, zip(*rows, strict=True), strict=True)
+    given = {name: list(values) for name, values in columns}
+    connection.execute(_closing_many(), {**given, 'in_seconds': seconds})
+
+
+@functools.cache
+def _closing(dialect: str) -> sa.Insert:
+    uuid, names, epoch, seq = (sa.bindparam(name, type_=_GIVEN[name]) for name in _GIVEN)
+    told_again = engine.now() + sa.bindparam('in_seconds', type_=sa.Double())
+    changed = {'epoch': epoch, 'seq': seq, 'claimed_until': told_again}
+    return statements.upsert(
+        dialect,
+        models.Dirty,
+        {
+            **changed,
+            'instance_uuid': uuid,
+            'part': CLOSING,
+            'key': '',
+            'names': names,
+            'marked_at': engine.now(),
+            'attempts': 0,
+        },
+        {**changed, 'names': dirty.joined(names), 'claimed_by': None},
+    )
+
+
+@functools.cache
+def _closing_many() -> sa.Insert:
+    arrays = (sa.bindparam(name, type_=pg.ARRAY(kind)) for name, kind in _GIVEN.items())
+    names = (sa.column(name, kind) for name, kind in _GIVEN.items())
+    given = sa.func.unnest(*arrays).table_valued(*names).render_derived()
+    table: Any = models.Dirty.__table__
+    told_again = engine.now() + sa.bindparam('in_seconds', type_=sa.Double())
+    values: dict[str, Any] = {
+        'instance_uuid': given.c.a_uuid,
+        'part': sa.literal(CLOSING),
+        'key': sa.literal(''),
+        'names': given.c.new_names,
+        'epoch': given.c.new_epoch,
+        'seq': given.c.new_seq,
+        'marked_at': engine.now(),
+        'attempts': sa.literal(0),
+        'claimed_until': told_again,
+    }
+    insert = pg.insert(table).from_select(
+        list(values), sa.select(*values.values()), include_defaults=False
+    )
+    changed = {name: insert.excluded[name] for name in ('epoch', 'seq', 'claimed_until')}
+    return insert.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={**changed, 'names': dirty.joined(insert.excluded.names), 'claimed_by': None},
+    )
 
 
 def closing_in(connection: sa.Connection, uuids: Collection[str]) -> dict[str, float]:

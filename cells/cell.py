@@ -372,7 +372,9 @@ class Cell:
         self.vitals.doing = 'waits for its message bus'
         self._transport = rpc.get_transport(self._conf)
         identity.check_alone(self._transport, self._conf.cells.topic, self.state.cell_id, self.name)
+        self.vitals.doing = 'waits for its database'
         self.journal.start()
+        self.vitals.doing = 'waits for its message bus'
         self.outbox.start()
         self.runner.start(self.journal, self.outbox)
         self.driver.start(self.runner.receive)
@@ -381,8 +383,10 @@ class Cell:
         self.pings.start()
         self.placer.start()
         self.operations.start()
+        self.vitals.doing = 'waits for its database'
         self.sync.start()
         self.healing.start()
+        self.vitals.doing = 'waits for its message bus'
         self.sweep.start()
         self.notifications.start()
         self._server = rpc.get_server(

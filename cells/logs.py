@@ -35,7 +35,8 @@ DEFAULTS: Final = {
 _ID: Final = re.compile(r'[\w.:-]{1,64}', re.ASCII)
 
 #: What complains about brokers, and after how many seconds it may say the same again.
-BROKERS: Final = ('oslo.messaging._drivers.impl_rabbit', 'oslo_messaging._drivers.amqpdriver')
+CHATTY: Final = 'oslo.messaging._drivers.impl_rabbit'
+BROKERS: Final = (CHATTY, 'oslo_messaging._drivers.amqpdriver')
 SPARING_SECONDS: Final = 300.0
 MOST_KEPT: Final = 1000
 _AWAY: Final = (
@@ -109,7 +110,7 @@ class Sparing(logging.Filter):
 
     oslo.messaging has one for each connection and attempt. What has changed, and since when, is
     said by lines of our own. That a broker was away while it had a message is no reason for a
-    traceback: it delivers that one again.
+    traceback: it delivers that one again. An error of any other kind passes each time.
     """
 
     def __init__(self, seconds: float = SPARING_SECONDS) -> None:
@@ -121,10 +122,13 @@ class Sparing(logging.Filter):
         """Tell whether it is to be written."""
         if record.levelno < logging.WARNING:
             return True
-        if record.exc_info and isinstance(record.exc_info[1], _AWAY):
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, _AWAY):
             record.exc_info = None
+        elif error is not None or record.name != CHATTY:
+            return True
         now = time.monotonic()
-        key = _what(record)
+        key = _what(record), type(error)
         if now - self._passed.get(key, -math.inf) < self._seconds:
             return False
         if len(self._passed) >= MOST_KEPT:

@@ -42,17 +42,24 @@ class Patience:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def insist(self, do: Callable[[], object]) -> None:
-        """Do something until the database has done it, or all is to end."""
-        while not self._stopped.is_set():
+        """Do something until the database, which may be away, has done it.
+
+        :raises DBError: it refuses, and will go on doing so; or all is to end.
+        """
+        while True:
             try:
                 do()
             except engine.ERRORS as error:
+                if self._stopped.is_set() or not engine.is_transient(error):
+                    raise
                 failure = error
             else:
                 self.succeeded()
                 return
             # Not in the handler of the error, as oslo.log would add the error to the line.
             self.wait(failure)
+            if engine.is_deadlock(failure):
+                self._stopped.wait(SHORTEST_PAUSE)
 
     def succeeded(self) -> None:
         """Take note of a success."""

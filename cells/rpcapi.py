@@ -54,7 +54,7 @@ class CellsAPI(
     ``oslo_messaging.MessagingTimeout`` when the own cell does not answer,
     ``oslo_messaging.RPCVersionCapError``, before anything is sent, when the cap
     forbids the method, and ``oslo_messaging.MessageDeliveryFailure`` when the
-    broker does not take the message.
+    broker does not take the message, or no ``nova-cells`` listens for it.
 
     :param enabled: ``[cells] enable``; with False, what needs no cell is answered here.
     """

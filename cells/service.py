@@ -9,6 +9,7 @@ from oslo_config import cfg
 from oslo_service import service
 
 from cells import cell, exceptions, meditation, outcome, published, slots
+from cells.db import engine
 
 #: Seconds between two reports that a worker lives.
 REPORT_SECONDS: Final = 10.0
@@ -49,6 +50,10 @@ class CellsService(service.ServiceBase):
             reason = str(error)
         except oslo_messaging.MessageDeliveryFailure as error:
             reason = 'The message bus cannot be used (%s): correct [DEFAULT] transport_url' % error
+        except engine.ERRORS as error:
+            reason = 'The database cannot be used (%s): correct it, or [database] connection' % (
+                engine.brief(error)
+            )
         else:
             self._reporter = threading.Thread(target=self._report, name='report', daemon=True)
             self._reporter.start()

@@ -1,6 +1,7 @@
 """How a client calls and casts: time limits, one id for all attempts at a cast."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,12 +18,14 @@ TRANSPORT_SECONDS = 5
 SEND_RETRIES = 3
 #: How long a message is repeated that no queue takes, as in a restart of the broker.
 UNROUTABLE_SECONDS = 30
+#: What an answer gets even if a queue was there at the last moment only.
+LEAST_SECONDS = 1.0
 #: Have the broker say so when it has no queue for a message.
 _AT_LEAST_ONCE = oslo_messaging.TransportOptions(at_least_once=True)
 
 
 class NobodyListens(oslo_messaging.MessageDeliveryFailure):
-    """There is no queue for what was to be sent: no daemon has ever served there."""
+    """No queue takes what was to be sent: no daemon serves, or has since the queues were lost."""
 
 
 @contextlib.contextmanager
@@ -100,9 +103,18 @@ class Client:
             )
         try:
             with _translated(method, self._topic):
-                return _insisting(client.timeout)(client.call, ctxt, method, **kwargs)
+                return _insisting(client.timeout)(
+                    self._call_once, client, time.monotonic() + client.timeout, ctxt, method, kwargs
+                )
         except oslo_messaging.RemoteError as error:
             raise remote_errors.rebuild(error.exc_type, error.value) from None
+
+    def _call_once(
+        self, client: Any, until: float, ctxt: Any, method: str, kwargs: dict[str, Any]
+    ) -> Any:
+        # The attempts share the time that the first one had.
+        left = max(until - time.monotonic(), LEAST_SECONDS)
+        return client.prepare(timeout=left).call(ctxt, method, **kwargs)
 
     def _cast(self, ctxt: Any, version: str, method: str, **kwargs: Any) -> None:
         caster = self._casters.get(version)
@@ -121,7 +133,7 @@ def _insisting(seconds: float) -> tenacity.Retrying:
     """
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(oslo_messaging.MessageUndeliverable),
-        wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+        wait=tenacity.wait_fixed(0.05) + tenacity.wait_random_exponential(multiplier=0.1, max=2),
         stop=tenacity.stop_after_delay(min(seconds, UNROUTABLE_SECONDS)),
         reraise=True,
     )

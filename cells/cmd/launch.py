@@ -83,7 +83,10 @@ def run(
 
 def hints(conf: cfg.ConfigOpts) -> list[str]:
     """Return what a configuration leaves to chance, and what of it nobody reads."""
-    found = option_names.brief(option_names.unread(option_names.files_of(conf)))
+    try:
+        found = option_names.brief(option_names.unread(option_names.files_of(conf)))
+    except (OSError, cfg.Error) as error:  # gone, or changed, since it was read
+        found = ['The configuration cannot be looked at for options that nobody reads: %s' % error]
     place = conf.get_location('transport_url')
     if place is None or place.location == cfg.Locations.opt_default:
         found.append(

@@ -1,12 +1,15 @@
 """Options in configuration files that nobody reads, such as those with a letter too much."""
 
 import difflib
-import pathlib
+import glob
+import os
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any, Final, NamedTuple
 
 from oslo_config import cfg
+
+from cells import rabbit
 
 #: Whose options may stand in a configuration of ours, as in etc/cells/cells-config-generator.conf.
 NAMESPACES: Final = ('cells', 'oslo.messaging', 'oslo.log', 'oslo.service.service')
@@ -29,9 +32,10 @@ class Unknown(NamedTuple):
 
 def files_of(conf: cfg.ConfigOpts) -> list[str]:
     """Return the files that a configuration was read from."""
-    found = [str(path) for path in conf.config_file or ()]
+    found = [os.path.expanduser(path) for path in conf.config_file or ()]
     for directory in conf.config_dir or ():
-        found += [str(path) for path in sorted(pathlib.Path(directory).glob('*.conf'))]
+        # As oslo.config does, which takes no hidden files.
+        found += sorted(glob.glob(os.path.join(os.path.expanduser(directory), '*.conf')))
     return found
 
 
@@ -66,6 +70,8 @@ def _known() -> dict[str, set[str]]:
                 for old in option.deprecated_opts:
                     place = found.setdefault((old.group or title).lower(), set())
                     place.add((old.name or option.dest).replace('-', '_'))
+    for group, options in rabbit.OPTIONS_NOT_LISTED.items():
+        found.setdefault(group, set()).update(option.dest for option in options)
     return found
 
 
@@ -74,7 +80,7 @@ def _meant(known: Mapping[str, set[str]], group: str, one: str) -> str:
     if close:
         return '[%s] %s' % (group, close[0])
     elsewhere = [title for title, names in sorted(known.items()) if one in names]
-    if elsewhere:
+    if elsewhere and group.lower() in known:
         title = elsewhere[0]
         return '[%s] %s' % ('DEFAULT' if title == 'default' else title, one)
     return ''

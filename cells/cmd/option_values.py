@@ -61,4 +61,4 @@ def _written(path: str, group: str, name: str) -> str:
     except (cfg.Error, OSError):
         return ''
     found = sections.get(group, {}).get(name)
-    return ' = %.60s' % found[-1] if found else ''
+    return ' = %.60s' % ' '.join(found[-1].split()) if found else ''

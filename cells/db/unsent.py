@@ -174,7 +174,11 @@ def begin_again(connection: sa.Connection, uuid: str, known: tuple[int, int]) ->
 def close_later(
     connection: sa.Connection, rows: Collection[tuple[str, str, int, int]], seconds: float
 ) -> None:
-    """Have instances told once more, after their last change: tuples of uuid, names, epoch, seq."""
+    """Have instances told once more, after their last change.
+
+    :param rows: uuid, names, epoch and seq of each; none twice.
+    :param seconds: until then.
+    """
     dialect = connection.dialect.name
     if not rows:
         return

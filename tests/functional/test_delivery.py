@@ -270,15 +270,18 @@ def test_an_api_service_is_told_when_no_daemon_listens(rabbit, monkeypatch, wait
     assert time.monotonic() - begun < 10
 
 
-def test_a_call_waits_for_a_daemon_that_comes_too_late(rabbit, postgresql, workdir):
+def test_a_call_waits_for_a_daemon_that_comes_later(rabbit, postgresql, workdir, monkeypatch):
+    monkeypatch.setattr(client_base, 'UNROUTABLE_SECONDS', 2 * deploy.START_SECONDS)
     tree = deploy.Tree(
         workdir, rabbit, postgresql.create_database, {'late': None}, prefix='late_', workers=1
     )
-    api = rpcapi.CellsAPI.from_conf(tree.conf('late'))
+    conf = tree.conf('late')
+    conf.set_override('call_timeout', 2 * deploy.START_SECONDS, group='cells')
+    api = rpcapi.CellsAPI.from_conf(conf)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         asked = pool.submit(api.get_cell_info_for_neighbors, deploy.admin())
         time.sleep(1)
         assert not asked.done()
         with tree.running():
-            assert asked.result(client_base.UNROUTABLE_SECONDS) == []
+            assert asked.result(2 * deploy.START_SECONDS) == []
     api.close()

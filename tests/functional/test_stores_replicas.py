@@ -327,6 +327,32 @@ def test_what_a_plain_parent_is_told_once_more_does_not_grow_without_end(store):
     assert '*' in names.split(',')
 
 
+def test_what_plain_parents_are_told_once_more_is_written_for_many_at_once(store):
+    uuids = [ONE, *(ONE[:-1] + digit for digit in 'ab')]
+    with store.database.write() as connection:
+        unsent.close_later(connection, [(uuids[0], 'host', 0, 2)], 50.0)
+        dirt = sa.update(models.Dirty).where(models.Dirty.part == unsent.CLOSING)
+        connection.execute(dirt.values(claimed_by='somebody#1'))
+        told = [(uuid, 'vm_state', 1, 3 + number) for number, uuid in enumerate(uuids)]
+        unsent.close_later(connection, told, 5.0)
+    columns = models.Dirty.__table__.c
+    with store.database.read() as connection:
+        query = sa.select(models.Dirty.__table__).where(columns.part == unsent.CLOSING)
+        rows = {row.instance_uuid: row for row in connection.execute(query)}
+        waits = unsent.closing_in(connection, uuids)
+    assert {uuid: (row.epoch, row.seq) for uuid, row in rows.items()} == {
+        uuid: (1, 3 + number) for number, uuid in enumerate(uuids)
+    }
+    assert {uuid: row.names for uuid, row in rows.items()} == {
+        uuids[0]: 'host,vm_state',
+        uuids[1]: 'vm_state',
+        uuids[2]: 'vm_state',
+    }
+    assert {row.claimed_by for row in rows.values()} == {None}
+    assert {row.attempts for row in rows.values()} == {0}
+    assert all(0 < left <= 5 for left in waits.values())
+
+
 def test_s2_a_cell_that_is_restored_from_a_backup_comes_to_be_believed(child, top):
     create(child)
     for number in range(5):

@@ -178,6 +178,23 @@ def test_a_broker_that_is_away_leaves_no_traceback(conf, name):
     assert 'Traceback' in rest[0]
 
 
+@pytest.mark.parametrize('name', logs.BROKERS)
+def test_an_error_of_another_kind_passes_each_time_whatever_came_before(conf, name):
+    written = set_up(conf)
+    library = quiet(name)
+    for error in (ConnectionResetError(104, 'reset'), ValueError('one'), ValueError('two')):
+        try:
+            raise error
+        except (OSError, ValueError):
+            library.exception('Failed to process incoming message, retrying..')
+    assert written.getvalue().count('ValueError: one') >= 1
+    assert written.getvalue().count('ValueError: two') >= 1
+    for reply in ('a', 'b'):
+        logging.getLogger(logs.BROKERS[1]).error('Reply %(id)s is abandoned', {'id': reply})
+    assert 'Reply a is abandoned' in written.getvalue()
+    assert 'Reply b is abandoned' in written.getvalue()
+
+
 def test_the_format_of_an_operator_comes_first(conf, tmp_path):
     path = tmp_path / 'my.conf'
     path.write_text('[DEFAULT]\nlogging_default_format_string = <%(cell)s> %(message)s\n')

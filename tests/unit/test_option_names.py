@@ -51,3 +51,29 @@ def test_a_start_says_that_no_message_bus_is_named(conf):
 def test_options_of_the_libraries_are_read(conf):
     text = '[DEFAULT]\ntransport_url = rabbit://a\ndebug = true\ngraceful-shutdown-timeout = 3\n'
     assert launch.hints(conf(text + '[oslo_messaging_rabbit]\nssl = true\n')) == []
+
+
+def test_a_file_is_found_and_left_out_as_oslo_config_does(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'a.conf').write_text('[DEFAULT]\ntransport_url = rabbit://a\n[cells]\nnaem = x\n')
+    (tmp_path / 'more').mkdir()
+    (tmp_path / 'more' / '.#b.conf').symlink_to(tmp_path / 'nowhere')
+    found = cfg.ConfigOpts()
+    rpc.prepare(found)
+    found(['--config-file', '~/a.conf', '--config-dir', '~/more'], project='cells', prog='test')
+    [line] = launch.hints(found)
+    assert line == '%s/a.conf: nobody reads [cells] naem (is it [cells] name?)' % tmp_path
+
+
+def test_a_file_that_is_gone_since_it_was_read_does_not_keep_a_daemon_from_starting(conf, tmp_path):
+    found = conf('[DEFAULT]\ntransport_url = rabbit://a\n')
+    (tmp_path / 'cells.conf').unlink()
+    [line] = launch.hints(found)
+    assert 'cells.conf' in line
+
+
+def test_options_that_the_library_does_not_list_are_read(conf):
+    text = (
+        '[DEFAULT]\ntransport_url = rabbit://a\n[oslo_messaging_metrics]\nmetrics_enabled = true\n'
+    )
+    assert launch.hints(conf(text)) == []

@@ -63,7 +63,8 @@ class Command(command.Command):
             reason = self._no_answer(str(error))
         except NobodyListens as error:
             reason = (
-                '%s: start nova-cells with this configuration, or correct [cells] topic' % error
+                '%s: start nova-cells with this configuration, or correct [cells] topic or the '
+                'virtual host in [DEFAULT] transport_url' % error
             )
         except oslo_messaging.MessageDeliveryFailure as error:
             reason = self._no_bus(str(error))

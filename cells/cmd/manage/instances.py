@@ -66,7 +66,7 @@ class List(base.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument('--project', metavar='ID')
         parser.add_argument('--user', metavar='ID')
-        parser.add_argument('--state', choices=states.VM_STATES, help='what it is')
+        parser.add_argument('--state', choices=states.VM_STATES, help='its vm_state')
         parser.add_argument('--task', metavar='TASK_STATE', help='"none" for none')
         parser.add_argument('--host', metavar='NAME')
         parser.add_argument('--cell', metavar='PATH', help='such as api!region-1, and all below')

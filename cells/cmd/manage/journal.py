@@ -69,7 +69,10 @@ class List(base.Lister):
                     break
                 rows.append(_line(entry))
         if parsed_args.neighbour is not None and not rows:
-            neighbours.find(self.app, parsed_args.neighbour)
+            try:
+                neighbours.find(self.app, parsed_args.neighbour)
+            except exceptions.CellNotFound as error:  # or it was one: none of its changes is left
+                self.app.stderr.write('%s\n' % error)
         return COLUMNS, rows
 
     def _entries(self, box: str, parsed_args: Any) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from cells import cell, exceptions, neighbour_sources, paths, rabbit
 from cells.cmd.manage import app, base, words
+from cells.db import cell_instances, path_aliases
 from cells.db import neighbours as db_neighbours
 
 #: Seconds that a broker gets to answer.
@@ -42,9 +43,16 @@ def check_path(program: app.ManageApp, path: str) -> None:
 
     :raises CellNotFound: it is not; the text has the cells that are known.
     """
-    names = paths.CellPath.parse(path).names
+    database = program.database()
+    aliases = path_aliases.aliases(database)
+    place = aliases.resolve(paths.CellPath.parse(path))
+    if cell_instances.names_below(cell_instances.counts(database), place, aliases.prefixes):
+        return
+    names = place.names
     if program.own_name in names:
         names = names[names.index(program.own_name) + 1 :]
+    elif program.conf.cells.cell_type != 'api':
+        return  # a cell above, or beside, of which this one knows nothing
     for name in names[:1]:
         find(program, name)
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any, Final
 
+import psutil
+import tenacity
 from oslo_config import cfg
 from oslo_reports import report
 from oslo_reports.generators import conf as conf_generator
@@ -30,6 +32,9 @@ LOOK_SECONDS: Final = 0.5
 
 #: By title, what returns the values of a section; must not wait for long.
 Sections = Mapping[str, Callable[[], Any]]
+
+#: At a report, each with the processes as they are then.
+ATTEMPTS: Final = 5
 
 
 class Meditation:
@@ -104,7 +109,13 @@ class Meditation:
         found.add_section('Configuration', conf_generator.ConfigReportGenerator(self._conf))
         for title, read in sections.items():
             found.add_section(title, functools.partial(_shown, read))
-        return found.run()
+        # A process that ends while all below this one are listed is no reason for no report.
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(psutil.Error),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            reraise=True,
+        )
+        return str(retrying(found.run))
 
 
 def _shown(read: Callable[[], Any]) -> str:

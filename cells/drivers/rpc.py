@@ -181,6 +181,7 @@ class _Link:
                 cell_name=self._name, reason='no nova-cells listens on its message bus'
             ) from None
         except rpc.SEND_ERRORS as error:
+            self._begin_anew()
             raise exceptions.NotSent(
                 cell_name=self._name, reason='%s: %s' % (type(error).__name__, error)
             ) from None
@@ -194,6 +195,17 @@ class _Link:
 
     def _cast(self, outgoing: base.Outgoing) -> None:
         self._client(outgoing).cast(outgoing.ctxt, METHOD, message=outgoing.text)
+
+    def _begin_anew(self) -> None:
+        """Leave the connections behind; closing them may take long.
+
+        Without retries kombu keeps a dead channel of a living connection, and gives it to each
+        message that follows.
+        """
+        transport, self._transport = self._transport, None
+        self._clients.clear()
+        if transport is not None:
+            threading.Thread(target=transport.cleanup, name='link-cleanup', daemon=True).start()
 
     def release(self) -> None:
         """Close the transport."""

@@ -218,8 +218,10 @@ class Intake:
 
     def _read(self) -> bool:
         """Hand on what is new, as many as may be unsettled; tell whether there was anything."""
-        room = self._prefetch - len(self._unsettled)
-        new = [path for path in messages(self._directory) if path not in self._unsettled][:room]
+        # Taken before the files are listed: what is settled in between must not look new.
+        unsettled = frozenset(self._unsettled)
+        room = self._prefetch - len(unsettled)
+        new = [path for path in messages(self._directory) if path not in unsettled][:room]
         for path in new:
             if self._closed.is_set():
                 break

@@ -272,13 +272,18 @@ def worker_pids(watched):
 
 
 def test_o9_d10_workers_that_were_killed_are_seen_and_know_their_neighbours_at_once(setting):
-    watched = setting.pages['api']
+    deployed, watched = setting.tree['api'], setting.pages['api']
     killed = worker_pids(watched)
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    watched.wait('/healthz', 503, '0 of 2 workers run')
-    watched.wait('/readyz', 200)
-    assert watched.page('/readyz')[1]['neighbours'] == {'leaf': 'up'}
+    # Their master starts others in no time: it is held until it was seen that none runs.
+    os.kill(deployed.process.pid, signal.SIGSTOP)
+    try:
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        watched.wait('/healthz', 503, '0 of 2 workers run')
+    finally:
+        os.kill(deployed.process.pid, signal.SIGCONT)
+    page = watched.wait('/readyz', 200)
+    assert page['neighbours'] == {'leaf': 'up'}
     assert watched.least('cells_neighbour_last_seen_time_seconds', neighbour='leaf') > 0
     assert not set(killed) & set(worker_pids(watched))
 

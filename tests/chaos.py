@@ -1,5 +1,6 @@
 """Faults at random, from a seed: what goes wrong, in which order and for how long is replayed."""
 
+import contextlib
 import os
 import random
 import signal
@@ -92,7 +93,8 @@ class Chaos:
         one = self._random.choice(list(self._cells))
         pids = one.worker_pids()
         if pids:
-            os.kill(self._random.choice(sorted(pids)), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._random.choice(sorted(pids)), signal.SIGKILL)
         return 'kill -9 of a worker of %s' % one.name
 
     def _kill_agent(self) -> str:
@@ -106,11 +108,12 @@ class Chaos:
         processes = [one for cell in self._cells for one in cell.worker_pids()]
         processes += [pid for agent in self._agents for pid in agent.pids()]
         pid = self._random.choice(sorted(processes))
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            time.sleep(5)
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # it may be one that was just killed
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                time.sleep(5)
+            finally:
+                os.kill(pid, signal.SIGCONT)
         return 'SIGSTOP of process %d for 5 s' % pid
 
     def _restart_broker(self) -> str:

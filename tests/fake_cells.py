@@ -23,7 +23,7 @@ from cells import (
 from cells.db import engine, migration, neighbours
 from tests import mixed
 
-CALL_TIMEOUT = 3
+CALL_TIMEOUT = 6
 
 
 def hurry(monkeypatch: Any) -> None:
@@ -105,7 +105,7 @@ def ops(one: cell.Cell) -> rpcapi.OpsAPI:
     return rpcapi.OpsAPI.from_conf(one._conf)
 
 
-def connected(cells: Iterable[cell.Cell], seconds: float = 10) -> None:
+def connected(cells: Iterable[cell.Cell], seconds: float = 30) -> None:
     """Wait until all cells reach their neighbours: who starts first meets nobody."""
     until = time.monotonic() + seconds
     for one in cells:

@@ -113,7 +113,7 @@ class World:
             agent.start(wait=False)
         self.api = self._client(rpcapi.CellsAPI)
         self.records = self._client(rpcapi.InstancesAPI)
-        deploy.wait_until(self._whole, 60, 'all hosts are known at the top')
+        deploy.wait_until(self._whole, 120, 'all hosts are known at the top')
 
     def stop(self) -> None:
         """Kill everything."""

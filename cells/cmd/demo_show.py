@@ -27,6 +27,8 @@ from cells.cmd.demo_tree import (
 SILENT: Final = 'cell-b'
 #: Seconds until something has gone up the tree.
 SOON: Final = 20.0
+#: How often a cell that is silent is waited for, on a machine that is too busy for the others.
+TRIES: Final = 3
 
 COMPUTE: Final = {'binary': 'nova-compute'}
 
@@ -67,6 +69,17 @@ class Demo:
                 return found
             time.sleep(0.1)
 
+    def _all_of(self, ask: Callable[[], list[Any]], expected: int) -> list[Any]:
+        """Ask until so many answer, should the machine be too busy for all to do so in time."""
+        found: list[Any] = []
+
+        def complete() -> bool:
+            found[:] = ask()
+            return len(found) == expected
+
+        self._wait(complete)
+        return found
+
     def _show_capacities(self) -> None:
         self._console.rule('The tree, and what is free in it')
         sizes = str(FLAVORS[0][1])
@@ -101,17 +114,18 @@ class Demo:
 
     def _show_services(self) -> None:
         self._console.rule('CellsAPI.service_get_all: a broadcast to all cells')
-        found = self._hosts()
+        expected = len(LEAVES) * HOSTS
+        found = self._all_of(self._hosts, expected)
         table = rich.table.Table('id', 'host', 'binary')
         for one in sorted(found, key=lambda one: one.host):
             table.add_row(one.id, one.host, one.binary)
         self._console.print(table)
-        expected = len(LEAVES) * HOSTS
         self._check(len(found) == expected, '%d services of %d cells' % (len(found), len(LEAVES)))
 
     def _show_compute_nodes(self) -> None:
         self._console.rule('CellsAPI.compute_node_get_all')
-        found = self._tree.api.compute_node_get_all(self._tree.ctxt)
+        api, ctxt = self._tree.api, self._tree.ctxt
+        found = self._all_of(lambda: api.compute_node_get_all(ctxt), len(LEAVES) * HOSTS)
         table = rich.table.Table('cell', 'host', 'vCPUs', 'MiB', 'free', 'GiB', 'free')
         for node in sorted(found, key=lambda node: node.host):
             numbers = (
@@ -123,11 +137,11 @@ class Demo:
             )
             table.add_row(*node.host.split('@'), *map(str, numbers))
         self._console.print(table)
-        stats = self._tree.api.compute_node_stats(self._tree.ctxt)
-        memory = sum(node.memory_mb for node in found)
+        expected = {'count': len(found), 'memory_mb': sum(node.memory_mb for node in found)}
+        added = self._wait(lambda: expected.items() <= api.compute_node_stats(ctxt).items())
         self._check(
-            stats['count'] == len(found) and stats['memory_mb'] == memory,
-            'CellsAPI.compute_node_stats adds them up: %d nodes, %d MiB' % (len(found), memory),
+            bool(added),
+            'CellsAPI.compute_node_stats adds them up: %d nodes, %d MiB' % tuple(expected.values()),
         )
 
     def _show_question(self) -> None:
@@ -169,9 +183,12 @@ class Demo:
         self._console.rule('%s falls silent' % SILENT)
         tree, others = self._tree, (len(LEAVES) - 1) * HOSTS
         tree.silence(SILENT)
-        begun = time.monotonic()
-        answer = tree.ops.query(tree.ctxt, 'service_get_all', {'filters': COMPUTE})
-        elapsed = time.monotonic() - begun
+        for _ in range(TRIES):
+            begun = time.monotonic()
+            answer = tree.ops.query(tree.ctxt, 'service_get_all', {'filters': COMPUTE})
+            elapsed = time.monotonic() - begun
+            if len(answer['missing']) == 1 and elapsed <= CALL_TIMEOUT:
+                break
         table = rich.table.Table('cell', 'answer')
         for one in answer['answers']:
             table.add_row(one['cell'], '%d services' % len(one['value']))
@@ -184,7 +201,6 @@ class Demo:
             elapsed <= CALL_TIMEOUT,
             'answered after %.1f seconds, %d were allowed' % (elapsed, CALL_TIMEOUT),
         )
-        # Once more, should the machine be too busy for one of the others to answer in time.
         found = self._wait(lambda: len(self._hosts()) == others)
         self._check(bool(found), 'CellsAPI returns the %d services of the others' % others)
         tree.silence(SILENT, False)

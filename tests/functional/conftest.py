@@ -47,13 +47,13 @@ def rabbit(server_directory: pathlib.Path) -> Iterator[servers.RabbitMQ]:
 @pytest.fixture(scope='session')
 def postgresql(server_directory: pathlib.Path) -> Iterator[servers.PostgreSQL]:
     """A running PostgreSQL."""
-    yield from running(servers.PostgreSQL(server_directory))
+    yield from running(servers.PostgreSQL(server_directory, synced=False))
 
 
 @pytest.fixture(scope='session')
 def mariadb(server_directory: pathlib.Path) -> Iterator[servers.MariaDB]:
     """A running MariaDB."""
-    yield from running(servers.MariaDB(server_directory))
+    yield from running(servers.MariaDB(server_directory, synced=False))
 
 
 def running(server: Server) -> Iterator[Server]:

@@ -474,7 +474,7 @@ def test_c3_a_cell_without_slots_is_never_sent_a_build(tree_of, farm, own):
     begun = time.monotonic()
     building.order(tree['api'], CTXT, one)
     fault = failed(tree, one.uuid)
-    assert time.monotonic() - begun < 3, 'nothing is waited for'
+    assert time.monotonic() - begun < 10, 'nothing is waited for'
     assert fault['details'].splitlines()[1:] == [
         'api!a: no room: memory for none of 512 MB; disk for none of 1024 MB',
         'api!b: no room: memory for none of 512 MB; disk for none of 1024 MB',
@@ -488,7 +488,7 @@ def test_c3_a_cell_without_slots_is_never_sent_a_build(tree_of, farm, own):
 def test_a_cell_full_of_builds_on_their_way_is_waited_for_and_tried_then(tree_of, farm, own):
     own.update(a=1024, b=0)
     farm.slow = {'a'}
-    tree = tree_of(PAIR, scheduler_retries=1, scheduler_retry_delay=1)
+    tree = tree_of(PAIR, scheduler_retries=1, scheduler_retry_delay=5)
     many = [wanted(number) for number in range(3)]
     building.order(tree['api'], CTXT, *many)
     eventually(lambda: len(farm.cells()) == 2)

@@ -27,7 +27,7 @@ from tests import fake_agents, fake_cells
 from tests.unit.builders import eventually
 
 CTXT = context.RequestContext('u', 'p', is_admin=True, request_id='req-1')
-DOWN_AFTER = 1.5
+DOWN_AFTER = 4.0
 SMALL = flavor.Flavor(
     id=1, name='m1', flavorid='1', memory_mb=2048, vcpus=1, root_gb=10, ephemeral_gb=0, swap=0
 )
@@ -218,7 +218,7 @@ def test_d3_a_build_is_seen_in_the_capacities_at_once_and_counted_once(cells):
     eventually(lambda: free() == 8192)
     uuid = one.build()
     seen = set()
-    eventually(lambda: free() == 6144, 3)
+    eventually(lambda: free() == 6144)
     until = time.monotonic() + 20
     while one.load(uuid).vm_state != 'active' and time.monotonic() < until:
         seen.add(free())
@@ -347,7 +347,7 @@ def test_a_dead_host_holds_up_no_other(cells):
     begun = time.monotonic()
     one.order(second, 'stop')
     one.wait(second, vm_state='stopped')
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4.5  # one that does not answer is waited for for five
 
 
 def test_a_result_that_comes_twice_counts_once(cells):
@@ -532,5 +532,5 @@ def test_orders_for_many_instances_are_accepted_carried_out_and_noted(cells):
         method = 'stop' if number % 2 == 0 else 'start'
         ops = [one.order(uuid, method) for uuid in uuids_]
     for op_id in ops:
-        eventually(lambda op_id=op_id: one.op(op_id)['state'] == host_operations.DONE, 30)
+        eventually(lambda op_id=op_id: one.op(op_id)['state'] == host_operations.DONE, 120)
     assert {one.op(op_id)['method'] for op_id in ops} == {'start'}

@@ -157,6 +157,14 @@ def test_all_that_belongs_to_an_instance_is_told_to_a_plain_parent(leaf, plain_t
         10,
         'all is told',
     )
+    told_by = (
+        'instance_fault_create_at_top',
+        'bdm_update_or_create_at_top',
+        'bdm_destroy_at_top',
+        'bw_usage_update_at_top',
+        'consoleauth_delete_tokens',
+    )
+    deploy.wait_until(lambda: all(map(plain_top.of, told_by)), 20, 'all is heard')
     [fault] = plain_top.of('instance_fault_create_at_top')
     told = fault['method_kwargs']['instance_fault']
     assert (told['instance_uuid'], told['code'], told['message']) == (ONE, 503, 'it broke')

@@ -1,7 +1,9 @@
 """A tree in one process, over the fake driver: what is hard to bring about with daemons."""
 
 import concurrent.futures
+import contextlib
 import json
+import threading
 import time
 
 import pytest
@@ -343,16 +345,30 @@ def test_r4_an_order_that_waited_for_a_thread_too_long_is_not_carried_out(workdi
         services.service_report(left.database, 'h', 'nova-compute', 'compute')
         dispatcher = left.runner._questions._dispatcher
         plain = dispatcher._handlers['compute_node_stats']
-        dispatcher._handlers['compute_node_stats'] = lambda ctxt: time.sleep(3.5) or plain(ctxt)
+        began, go = threading.Event(), threading.Event()
+
+        def slow(ctxt):
+            began.set()
+            go.wait(60)
+            return plain(ctxt)
+
+        dispatcher._handlers['compute_node_stats'] = slow
         api = tree.api('top')
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             pool.submit(api.compute_node_stats, ctxt)
-            time.sleep(0.3)
+            assert began.wait(30)
             with pytest.raises(exceptions.CellTimeout):
                 api.service_update(ctxt, 'top!left@h', 'nova-compute', {'disabled': True})
-        deploy.wait_until(lambda: left.stats.get('questions_late') == 1, 6, 'its turn came')
+            time.sleep(1.5)  # longer than a clock may be off
+            go.set()
+        deploy.wait_until(lambda: left.stats.get('questions_late') == 1, 20, 'its turn came')
         [row] = services.service_get_all(left.database, disabled=True) or [None]
         assert row is None
         dispatcher._handlers['compute_node_stats'] = plain
-        api.service_update(ctxt, 'top!left@h', 'nova-compute', {'disabled': True})
-        assert len(services.service_get_all(left.database, disabled=True)) == 1
+
+        def carried_out():
+            with contextlib.suppress(exceptions.CellTimeout):
+                api.service_update(ctxt, 'top!left@h', 'nova-compute', {'disabled': True})
+            return services.service_get_all(left.database, disabled=True)
+
+        assert len(deploy.wait_until(carried_out, 20, 'the next is carried out')) == 1

@@ -306,7 +306,7 @@ def test_an_agent_killed_with_9_comes_back_as_the_same_host(living, leaf, api, c
     [before] = nodes(api, ctxt)
     living.kill()
     living.start()
-    deploy.wait_until(lambda: is_up(api, ctxt), 10, 'the host is up')
+    deploy.wait_until(lambda: is_up(api, ctxt), 60, 'the host is up')
     [after] = nodes(api, ctxt)
     assert after.id == before.id
     assert service(api, ctxt).disabled is True
@@ -317,8 +317,8 @@ def test_an_agent_killed_with_9_comes_back_as_the_same_host(living, leaf, api, c
 def test_a_dead_agent_process_is_replaced(living, api, ctxt):
     served = living.log().count('agent serves')
     os.kill(living.pids()[-1], signal.SIGKILL)
-    deploy.wait_until(lambda: living.log().count('agent serves') > served, 20, 'it serves again')
-    deploy.wait_until(lambda: is_up(api, ctxt), 10, 'the host is up')
+    deploy.wait_until(lambda: living.log().count('agent serves') > served, 60, 'it serves again')
+    deploy.wait_until(lambda: is_up(api, ctxt), 60, 'the host is up')
 
 
 def test_a_silent_agent_is_named_within_the_time_given(living, api, ctxt):
@@ -328,7 +328,7 @@ def test_a_silent_agent_is_named_within_the_time_given(living, api, ctxt):
         begun = time.monotonic()
         with pytest.raises(exceptions.ComputeServiceUnavailable, match=r'host1\.example\.org'):
             proxy(api, ctxt, 'ping', call=True, timeout=1)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 6
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -339,13 +339,13 @@ def test_another_machine_of_the_same_name_is_refused_until_the_first_is_gone(
     stranger = new_agent(tree, workdir / 'stranger')
     try:
         stranger.start(wait=False)
-        deploy.wait_until(lambda: 'another machine' in stranger.log(), 20, 'it is refused')
+        deploy.wait_until(lambda: 'another machine' in stranger.log(), 60, 'it is refused')
         time.sleep(1.5)
         assert stranger.log().count('another machine') == 1
         assert 'agent serves' not in stranger.log()
         assert 'Refused the report of machine' in tree['leaf'].log()
         assert living.stop() == 0
-        deploy.wait_until(lambda: 'agent serves' in stranger.log(), DOWN + 10, 'it is taken')
+        deploy.wait_until(lambda: 'agent serves' in stranger.log(), DOWN + 60, 'it is taken')
         assert ' up ' in api.get_host_uptime(ctxt, HOST)
     finally:
         stranger.end()
@@ -370,7 +370,7 @@ def test_sighup_lets_an_agent_go_on(living, api, ctxt):
     living.signal(signal.SIGHUP)
     time.sleep(1)
     assert not living.ended()
-    assert is_up(api, ctxt)
+    deploy.wait_until(lambda: is_up(api, ctxt), 20, 'the host is up')
 
 
 # -- the program --

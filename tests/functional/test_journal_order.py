@@ -125,9 +125,9 @@ def test_s8_a_refused_change_does_not_keep_back_what_came_earlier_and_says_later
 def test_a_refused_change_waits_for_its_pause(database):
     accept(database, ('a1', 'a', '1'), ('b1', 'b', '1'))
     assert claim(database, limit=1) == ['a1']
-    assert refuse(database, 'a1', pause=0.3)
+    assert refuse(database, 'a1', pause=2)
     assert claim(database) == ['b1']
-    deploy.wait_until(lambda: claim(database) == ['a1'], 5, 'the pause is over')
+    deploy.wait_until(lambda: claim(database) == ['a1'], 20, 'the pause is over')
 
 
 def test_the_patience_with_a_change_begins_with_its_first_refusal_and_ends(database):
@@ -285,15 +285,18 @@ def test_x4_of_what_is_done_the_journal_keeps_no_values(database, start):
     assert (row['uuid'], row['state'], row['envelope']) == ('u1', 'done', '')
 
 
-def test_s8_a_stop_that_overtakes_its_unlock_is_carried_out_all_the_same(database, start):
+def test_s8_a_stop_that_overtakes_its_unlock_is_carried_out_all_the_same(
+    database, start, monkeypatch
+):
     """The stop is known here before the unlock, which was ordered before it."""
+    monkeypatch.setattr(journal_worker, 'REFUSED_SECONDS', 30.0)
     instance = Lock()
     instance.locked['a'] = True
     one = start(on_perform=instance.perform)
     one.accept('stop', Subject('a', '2'), what='stop', instance='a')
-    deploy.wait_until(lambda: instance.refused['a'] > 1, 5, 'it is refused, and tried again')
+    deploy.wait_until(lambda: instance.refused['a'] > 1, 20, 'it is refused, and tried again')
     one.accept('unlock', Subject('a', '1'), what='unlock', instance='a')
-    wait_for_end(database, 2, 5)
+    wait_for_end(database, 2, 20)
     assert states(database, models.Inbox) == {'stop': 'done', 'unlock': 'done'}
     assert one.reported == []
 

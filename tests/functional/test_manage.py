@@ -746,7 +746,7 @@ def test_r12_a_silent_cell_is_named_renamed_and_works_without_its_parent(tree, o
         'the leaf is down',
     )
     assert 'api!region!leaf does not answer' in found.err
-    listed = operator(api, 'service', 'list', '-f', 'json', timeout=8)
+    listed = operator(api, 'service', 'list', '-f', 'json', timeout=15)
     assert listed.code == 3
     assert 'api!region!leaf does not answer' in listed.err
     assert {row['Host'] for row in listed.json()} == {'api@testhost', 'api!region@testhost'}

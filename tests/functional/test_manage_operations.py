@@ -478,12 +478,12 @@ def test_what_cannot_be_done_with_the_journal_is_said(cloud, in_journal):
 def test_a_silent_cell_is_named_and_costs_only_its_own_answer(cloud):
     cloud.tree['leaf'].kill()
     # It gets what --timeout leaves it, not all of the time of [cells] call_timeout.
-    asked = ['--timeout', '7', 'request', 'show', cloud.request_id]
+    asked = ['--timeout', '15', 'request', 'show', cloud.request_id]
     found = cloud.run('api', *asked, '-f', 'json')
     assert found.returncode == 3
     assert 'Cell api!mid!leaf did not answer' in found.stderr
     assert any(row['Cell'] == 'api!mid!leaf2' for row in json.loads(found.stdout))
-    waited = cloud.run('api', '--timeout', '7', 'instance', 'sync', '--wait', '1')
+    waited = cloud.run('api', '--timeout', '15', 'instance', 'sync', '--wait', '1')
     assert waited.returncode == 3
     assert 'Cell api!mid!leaf did not answer' in waited.stderr
 

@@ -18,7 +18,7 @@ HERE = pathlib.Path(__file__).parent
 NIGHTLY = os.environ.get('CELLS_TEST_PROFILE') == 'nightly'
 #: The place in the tree, and what is tested with plain cells there.
 RUNS = {'middle': ['test_fake_tree.py']}
-SECONDS = 3600 if NIGHTLY else 240
+SECONDS = 3600 if NIGHTLY else 540
 
 
 def modules(mode):

@@ -14,18 +14,12 @@ from prometheus_client import parser
 
 from cells import exceptions
 from cells.objects.instance import Instance
-from tests import deploy, deploy_hosts
+from tests import deploy, deploy_hosts, servers
 from tests.conftest import open_directory
 from tests.functional.test_programs import run
 
 ADMIN_PASSWORD = 'Adm1n-Passw0rd'
 OPTIONS = 'call_timeout = 5\nreceipt_timeout = 2\nmute_child_interval = 9\n'
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return found.getsockname()[1]
 
 
 class Watched:
@@ -121,7 +115,7 @@ def setting(rabbit, postgresql):
     )
     found = Setting(tree, agent, postgresql)
     for one in (*tree.cells.values(), agent):
-        port = free_port()
+        port = servers.free_port()
         text = one.conf_file.read_text()
         # The leaf writes its log as JSON.
         text = text.replace('[DEFAULT]', '[DEFAULT]\nuse_json = %s' % (one is tree['leaf']), 1)
@@ -220,7 +214,11 @@ def test_o9_a_broker_that_is_away_is_seen_and_said_once_per_change(setting, rabb
             assert page['ready'] is False
             assert setting.pages[name].get('/healthz')[0] == 200
         assert setting.pages['api'].least('cells_message_bus_up') == 0
-        assert setting.pages['api'].least('cells_neighbour_link_up', neighbour='leaf') == 0
+        deploy.wait_until(
+            lambda: setting.pages['api'].least('cells_neighbour_link_up', neighbour='leaf') == 0,
+            30,
+            'its link is down',
+        )
     finally:
         rabbit.start()
     for watched in setting.pages.values():
@@ -390,7 +388,7 @@ def test_a_port_or_an_address_that_cannot_be_is_said_in_one_line(
     with socket.socket() as used:
         used.bind(('127.0.0.1', 0))
         used.listen()
-        names = {'used': used.getsockname()[1], 'free': free_port()}
+        names = {'used': used.getsockname()[1], 'free': servers.free_port()}
         changed = tmp_path / 'changed.conf'
         changed.write_text('[monitoring]\n%s\n' % (values % names))
         files = ('--config-file', str(deployed.conf_file), '--config-file', str(changed))

@@ -10,12 +10,11 @@ import os
 import pathlib
 import re
 import shlex
-import socket
 import subprocess
 
 import pytest
 
-from tests import deploy, pages
+from tests import deploy, pages, servers
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The tools make the environment .venv; tests that run in another one are not to.
@@ -40,12 +39,6 @@ def shell(workdir):
         print('-- the end of %s --\n%s' % (log.name, log.read_text()[-3000:]))
 
 
-def free_port():
-    with socket.socket() as bound:
-        bound.bind(('127.0.0.1', 0))
-        return bound.getsockname()[1]
-
-
 @pytest.mark.timeout(600)
 def test_o8_the_quickstart_does_what_it_says(shell, workdir, rabbit):
     installed = workdir / 'installed' / 'bin' if NIGHTLY else deploy.BIN
@@ -53,7 +46,7 @@ def test_o8_the_quickstart_does_what_it_says(shell, workdir, rabbit):
         '/opt/cells/bin': str(installed),
         '/opt/cells': str(installed.parent),
         '127.0.0.1:5672': '127.0.0.1:%d' % rabbit.port,
-        '8774': str(free_port()),
+        '8774': str(servers.free_port()),
     }
     seen = []
     for command in pages.commands(QUICKSTART, changes):

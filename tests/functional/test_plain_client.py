@@ -151,6 +151,12 @@ def client(tree):
         return len(answer.get('value', ())) == len(HOSTS)
 
     deploy.wait_until(both_hosts, PATIENCE, 'the hosts are known')
+    api, ctxt = tree.api('api'), deploy.admin()
+
+    def room():  # for all that is built at once, on both
+        return api.get_capacities(ctxt).get('ram_free', {}).get('total_mb', 0) > 16384
+
+    deploy.wait_until(room, PATIENCE, 'what is free on both is known at the top')
     yield found
     assert found.end() == []
 

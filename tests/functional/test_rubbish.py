@@ -355,10 +355,10 @@ def test_a_cell_refuses_rubbish_with_a_line_each_and_goes_on(sender, batch):
         sender.send(text, kind)
     deploy.wait_until(
         lambda: sum("'last in " in line for line in sender.lines.refusals()) == len(Kind),
-        10,
+        60,
         'all queues are read',
     )
-    assert not sender.ask()
+    deploy.wait_until(lambda: not sender.ask(), 30, 'all cells answer')
     wanted = sum(sender.must_refuse(text) for text, _ in batch)
     deploy.wait_until(
         lambda: (
@@ -367,7 +367,7 @@ def test_a_cell_refuses_rubbish_with_a_line_each_and_goes_on(sender, batch):
             == sender.refused() - before
             <= BATCH + len(Kind)
         ),
-        5,
+        30,
         'what is refused is counted, and there is a line for each: %s' % sender.lines.refusals(),
     )
     for line in sender.lines.refusals():
@@ -511,7 +511,9 @@ def test_a_daemon_refuses_rubbish_with_a_line_each_and_serves_on(daemons, rabbit
     pids, before, start = mid.worker_pids(), refused(ops), len(mid.log())
 
     def lines():
-        return [line for line in mid.log()[start:].splitlines() if re.search('WARN|ERROR', line)]
+        found = [line for line in mid.log()[start:].splitlines() if re.search('WARN|ERROR', line)]
+        # A ping that a busy machine holds up for two seconds makes a clock look wrong.
+        return [line for line in found if not re.search('[Tt]he clock of ', line)]
 
     def found():
         return [
@@ -520,7 +522,7 @@ def test_a_daemon_refuses_rubbish_with_a_line_each_and_serves_on(daemons, rabbit
 
     publish(mid.transport_url, queue, rubbish.values())
     deploy.wait_until(lambda: len(lines()) >= len(rubbish), 60, 'a line for each')
-    assert found()
+    deploy.wait_until(found, 30, 'it serves on')
     time.sleep(1)  # for a second round of what was not settled
     assert len(lines()) == len(rubbish), '\n'.join(lines())
     for line in lines():
@@ -529,7 +531,7 @@ def test_a_daemon_refuses_rubbish_with_a_line_each_and_serves_on(daemons, rabbit
     assert 'Traceback' not in mid.log()
     vhost = mid.transport_url.rpartition('/')[2]
     deploy.wait_until(
-        lambda: {one['messages'] for one in rabbit.list_queues(vhost)} == {0}, 10, 'all is settled'
+        lambda: {one['messages'] for one in rabbit.list_queues(vhost)} == {0}, 60, 'all is settled'
     )
     assert refused(ops) - before == len(rubbish)
     assert mid.worker_pids() == pids
@@ -551,7 +553,7 @@ def test_who_calls_what_is_not_there_is_told_and_the_log_has_a_line(
     transport = rpc.get_transport(daemons.conf('mid'))
     client = rpc.get_client(transport, 'cells', version=version, timeout=20, retry=1)
     # The second makes oslo.messaging watch over the call, which must end with it.
-    for prepared in (client, client.prepare(call_monitor_timeout=2)):
+    for prepared in (client, client.prepare(call_monitor_timeout=10)):
         with pytest.raises(oslo_messaging.RemoteError, match=error) as raised:
             prepared.call(deploy.admin(), method)
         assert 'Traceback' not in str(raised.value)

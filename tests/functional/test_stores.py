@@ -69,7 +69,7 @@ def test_the_clock_of_the_database_is_that_of_this_machine(database):
         second = connection.execute(sa.select(engine.now())).scalar_one()
     assert type(first) is float
     assert before - 0.1 <= first <= time.time() + 0.1
-    assert 0.03 <= second - first <= 1.0
+    assert 0.03 <= second - first <= time.time() - before + 0.1
 
 
 def test_the_clock_goes_on_within_a_transaction(database):
@@ -81,11 +81,14 @@ def test_the_clock_goes_on_within_a_transaction(database):
 
 
 def test_a_stored_time_is_the_clock_to_the_millisecond(database):
+    while not 0.01 < time.time() % 1 < 0.9:  # a full second looks like one without milliseconds
+        time.sleep(0.01)
+    before = time.time()
     with database.write() as connection:
         sync_requests.sync_request_create(connection, 'u1', None, None, False, 'top', None)
     [row] = sync_requests.sync_request_get_all(database)
     assert type(row['requested_at']) is float
-    assert abs(row['requested_at'] - time.time()) < 2
+    assert before - 0.1 <= row['requested_at'] <= time.time() + 0.1
     assert row['requested_at'] % 1 != 0
 
 
@@ -215,7 +218,7 @@ def test_readers_of_sqlite_do_not_wait_for_a_writer(database):
         sync_requests.sync_request_create(connection, 'u1', None, None, False, 'top', None)
         begun = time.monotonic()
         assert sync_requests.sync_request_count(database) == 0
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 4  # SQLITE_BUSY_SECONDS is longer
 
 
 # -- task logs --

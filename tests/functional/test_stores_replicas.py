@@ -246,8 +246,8 @@ def test_what_is_marked_again_while_it_is_put_off_does_not_wait_for_the_claim_to
     batch, _ = child.claim()
     update(child, vm_state='error')
     with child.database.write() as connection:
-        assert not unsent.release(connection, batch.token, [ONE], 0.1)
-        unsent.release_marked(connection, [ONE], 0.1)
+        assert not unsent.release(connection, batch.token, [ONE], 3.0)
+        unsent.release_marked(connection, [ONE], 3.0)
     assert list(child.claim()[0].marks) == []
     deploy.wait_until(lambda: list(child.claim()[0].marks) == [ONE], 20, 'it is free again')
 

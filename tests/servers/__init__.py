@@ -6,8 +6,9 @@ that the machine runs anyway. Only the standard library and the servers' own pro
 
 Three rules make them fit for tests that break things:
 
-* Nothing that makes data durable is switched off. What a server confirmed is there again after
-  ``kill()`` and ``start()``, as it would be in production.
+* What a server confirmed is there again after ``kill()`` and ``start()``, as it would be in
+  production. Databases wait for the disk as well, unless they are asked not to: then a commit
+  outlasts the server, but not the machine.
 * ``kill()`` is a crash: SIGKILL for the server first, then for whatever it leaves behind.
 * No server outlives the process that started it, however that process ends: it runs under a
   guardian (:mod:`tests.servers.guardian`).
@@ -15,7 +16,7 @@ Three rules make them fit for tests that break things:
 As root the servers run under the account of their package, because PostgreSQL refuses root.
 """
 
-from tests.servers.base import Database, Server
+from tests.servers.base import Database, Server, free_port
 from tests.servers.databases import MariaDB, PostgreSQL
 from tests.servers.programs import ServerError, missing_packages
 from tests.servers.rabbitmq import RabbitMQ
@@ -27,5 +28,6 @@ __all__ = [
     'RabbitMQ',
     'Server',
     'ServerError',
+    'free_port',
     'missing_packages',
 ]

@@ -266,6 +266,15 @@ class ReservedPort:
             return
 
 
+def free_port() -> int:
+    """Return a port for what a test starts itself; no client is given one of these."""
+    while True:
+        number = random.SystemRandom().choice(PORTS)
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(('127.0.0.1', number))
+            return number
+
+
 def _unprivileged_account(name: str) -> pwd.struct_passwd | None:
     """The account to become, or None when this process has no privileges to give up."""
     if os.geteuid() != 0:

@@ -16,8 +16,13 @@ class PostgreSQL(base.Database):
     # Drops everything at once, but unlike SIGKILL gives the shared memory back to the system.
     ABANDON_SIGNAL = signal.SIGQUIT
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, *, synced: bool = True) -> None:
+        """See the base class.
+
+        :param synced: whether what is committed outlasts a power cut, not only the server's end.
+        """
         super().__init__(directory)
+        self._synced = synced
         self._binaries = pathlib.Path(programs.program(self.PACKAGE)).parent
         self._data = self.directory / 'data'
 
@@ -47,6 +52,7 @@ class PostgreSQL(base.Database):
         settings = {
             'listen_addresses': '127.0.0.1',
             'port': str(self.port),
+            'fsync': 'on' if self._synced else 'off',
             # The directory's name may be too long for a socket, and nobody needs one.
             'unix_socket_directories': '',
             'max_connections': '200',
@@ -70,8 +76,13 @@ class MariaDB(base.Database):
     PACKAGE = 'mariadb-server'
     ACCOUNT = 'mysql'
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, *, synced: bool = True) -> None:
+        """See the base class.
+
+        :param synced: whether what is committed outlasts a power cut, not only the server's end.
+        """
         super().__init__(directory)
+        self._synced = synced
         self._server = programs.program(self.PACKAGE)
         self._data = self.directory / 'data'
 
@@ -119,6 +130,7 @@ class MariaDB(base.Database):
             '--max-connections=200',
             '--innodb-buffer-pool-size=32M',
             '--innodb-log-file-size=16M',
+            f'--innodb-flush-log-at-trx-commit={1 if self._synced else 2}',
         ]
 
     def _greeting(self) -> tuple[bytes, bytes]:

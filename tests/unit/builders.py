@@ -82,7 +82,7 @@ def response(path: str, target: str, direction: str = 'up', **values: Any) -> An
     )
 
 
-def eventually(true: Callable[[], Any], seconds: float = 5) -> Any:
+def eventually(true: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait until something is true and return it; fail when it does not become so."""
     until = time.monotonic() + seconds
     while not (found := true()):

@@ -368,7 +368,7 @@ def test_r3_a_copy_of_an_order_that_never_ends_is_told_so_in_time(
         db_journal.order_begin(connection, message.uuid, 'outside')
     begun = time.monotonic()
     found = dispatcher.answer(message)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 8
     assert found.failure.name == 'CellTimeout'
     assert 'api!mid' in found.failure.message
     assert handlers.calls == []

@@ -48,9 +48,9 @@ class Cell:
         self.database = engine.Database('sqlite:///%s' % (directory / ('%s.sqlite' % exchange)))
         migration.sync(self.database)
         self.transport = rpc.get_transport(configured(directory, exchange))
-        self.hosts = hosts.HostClient(lambda: self.transport, 'compute', timeout=1.0, waiting=3)
+        self.hosts = hosts.HostClient(lambda: self.transport, 'compute', timeout=5.0, waiting=3)
         self.agents = []
-        endpoint = agents.HostEndpoint(database=self.database, own_name='c', service_down_time=1.0)
+        endpoint = agents.HostEndpoint(database=self.database, own_name='c', service_down_time=3.0)
         self.server = rpc.get_server(
             self.transport,
             'cells',
@@ -246,7 +246,7 @@ def test_few_wait_for_one_host_and_not_all_for_hosts(cell, monkeypatch):
 
     def ask(host):
         try:
-            cell.hosts.call(CTXT, host, 'ping')
+            cell.hosts.call(CTXT, host, 'ping', timeout=3.0)
         except exceptions.ComputeServiceUnavailable as error:
             results.append(str(error))
 
@@ -255,6 +255,7 @@ def test_few_wait_for_one_host_and_not_all_for_hosts(cell, monkeypatch):
     ]
     for thread in threads:
         thread.start()
+        time.sleep(0.1)  # they come in this order
     for thread in threads:
         thread.join()
     assert len(results) == 6

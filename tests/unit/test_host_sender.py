@@ -145,16 +145,15 @@ def test_what_is_due_is_offered_and_accepted(database, agents, make):
     assert agents.asked['h1'] == ['a.1']
 
 
-def test_a_woken_worker_does_not_wait_for_its_turn(database, make):
+def test_a_woken_worker_does_not_wait_for_its_turn(database, make, monkeypatch):
+    monkeypatch.setattr(host_sender, 'POLL_SECONDS', 60.0)
     report(database, 'h1')
     worker = make()
     time.sleep(0.2)
     for number in range(5):
-        begun = time.monotonic()
         order(database, 'a%d.1' % number)
         worker.wake()
         eventually(lambda number=number: state(database, 'a%d.1' % number) == 'accepted')
-        assert time.monotonic() - begun < 0.5
 
 
 def test_what_another_worker_has_ordered_is_found_within_a_second_or_so(database, make):
@@ -162,7 +161,7 @@ def test_what_another_worker_has_ordered_is_found_within_a_second_or_so(database
     make()
     time.sleep(0.2)
     order(database, 'a.1')
-    eventually(lambda: state(database, 'a.1') == host_operations.ACCEPTED, 2)
+    eventually(lambda: state(database, 'a.1') == host_operations.ACCEPTED)
 
 
 def test_silent_hosts_hold_up_no_other(database, agents, make):
@@ -178,8 +177,8 @@ def test_silent_hosts_hold_up_no_other(database, agents, make):
         begun = time.monotonic()
         order(database, 'a%d.1' % number)
         worker.wake()
-        eventually(lambda number=number: state(database, 'a%d.1' % number) == 'accepted', 2)
-        assert time.monotonic() - begun < 1
+        eventually(lambda number=number: state(database, 'a%d.1' % number) == 'accepted')
+        assert time.monotonic() - begun < host_sender.ACCEPT_SECONDS - 0.5
     assert max(agents.most[host] for host in silent) == 1
 
 
@@ -399,7 +398,7 @@ def test_a_machine_is_not_removed_from_a_host_that_it_belongs_to_again(
 
 def test_stopping_waits_for_an_offer_and_gives_the_rest_back(database, agents, make):
     report(database, 'h1')
-    agents.answers['h1'] = lambda kwargs: time.sleep(0.3)
+    agents.answers['h1'] = lambda kwargs: time.sleep(1)
     for number in range(6):
         order(database, 'a%d.1' % number)
     worker = make()

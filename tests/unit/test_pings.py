@@ -79,11 +79,11 @@ def test_all_neighbours_of_our_kind_are_pinged_again_and_again(begun, runner, ce
 
 
 def test_the_offset_of_a_clock_is_what_it_tells_less_half_the_way(begun, runner, cell):
+    eventually(lambda: 'leaf' in cell.sightings.offsets)
     runner.delay = 0.2
-    runner.pinged.clear()
-    eventually(lambda: len(runner.pinged) > 3)
-    # It answered at once and the answer took 0.2 seconds: half of that is the error.
-    assert cell.sightings.offsets['leaf'] == pytest.approx(99.9, abs=0.05)
+    # It answered at once and the answer took 0.2 seconds: half of that is the error, and half of
+    # what this machine adds to it.
+    eventually(lambda: abs(cell.sightings.offsets['leaf'] - 99.9) <= 0.05)
 
 
 @pytest.mark.parametrize(

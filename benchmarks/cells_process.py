@@ -5,7 +5,7 @@ import threading
 
 from oslo_config import cfg
 
-from cells import cell, slots
+from cells import cell, configured, slots
 from cells.cmd import launch
 
 
@@ -14,7 +14,7 @@ def main(*conf_files: str) -> None:
     launch.spare_the_interpreter()
     for conf_file in conf_files:
         conf = cfg.ConfigOpts()
-        cell.prepare(conf)
+        configured.prepare(conf)
         conf(['--config-file', conf_file], project='cells')
         cell.Cell(conf, slots.WorkerSlot.take(conf.state_path)).start()
     print('ready', flush=True)

@@ -7,7 +7,14 @@ import dataclasses
 
 from oslo_config import cfg
 
-from cells import cell, exceptions, failure_reports, letters, notifications, post, sightings, state
+from cells import (
+    configured,
+    exceptions,
+    failure_reports,
+    letters,
+    notifications,
+    post,
+)
 from cells.db import engine
 from cells.stats import Stats
 
@@ -15,30 +22,21 @@ from cells.stats import Stats
 class OfflineCell:
     """A cell as far as its database and its configuration tell.
 
-    :param conf: parsed, with the options of :func:`cells.cell.prepare`.
+    :param conf: parsed, with the options of :func:`cells.configured.prepare`.
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         options = conf.cells
         below = options.cell_type != 'api'
         self.database = engine.Database(
-            cell.connection(conf),
+            configured.connection(conf),
             pool_size=2,
             replicates=below,
             notifies=below and notifications.wanted(conf),
         )
-        self.state = state.CellStateManager(
-            # What cannot run as it is written down is looked at all the same.
-            place=dataclasses.replace(cell.place(conf), standalone=True),
-            source=cell.source(conf, self.database),
-            seen=sightings.Sightings(
-                database=self.database,
-                mute_interval=options.mute_child_interval,
-                extensions=options.envelope_extensions,
-            ),
-            database=self.database,
-            check_interval=options.db_check_interval,
-        )
+        # What cannot run as it is written down is looked at all the same.
+        place = dataclasses.replace(configured.place(conf), standalone=True)
+        self.state = configured.neighbours(conf, self.database, place)
         #: Tells of orders that came to nothing, as a daemon does.
         self.failure_reports = failure_reports.FailureReports(
             state=self.state,

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -192,6 +193,16 @@ def get_server(
             on_dead=on_dead,
         ),
     )
+
+
+def wait_for_end(server: Any, seconds: float) -> None:
+    """Give a server that was stopped time to answer what it had taken in.
+
+    :param seconds: at most, as a reply is offered to a broker that is away without an end.
+    """
+    waiting = threading.Thread(target=server.wait, name='server-wait', daemon=True)
+    waiting.start()
+    waiting.join(seconds)
 
 
 def served(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from cells import cell, context, rpcapi
+from cells import configured, context, rpcapi
 from cells.db import engine, migration, neighbours
 from tests import mixed, servers
 
@@ -230,7 +230,7 @@ class Tree:
     def conf(self, name: str, *overrides: tuple[str, Any, str | None]) -> cfg.ConfigOpts:
         """Return the configuration of a cell, as its API service would read it."""
         conf = cfg.ConfigOpts()
-        cell.prepare(conf)
+        configured.prepare(conf)
         conf(['--config-file', str(self[name].conf_file)], project='cells')
         for option, value, group in overrides:
             conf.set_override(option, value, group=group)

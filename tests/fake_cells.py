@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from cells import (
     cell,
+    configured,
     leases,
     messages,
     operations,
@@ -48,7 +49,7 @@ def address(workdir, name: str) -> str:
 def conf_of(workdir, name: str, **options: Any) -> cfg.ConfigOpts:
     """Return the configuration of a cell; ``options`` are of the group ``cells``."""
     conf = cfg.ConfigOpts()
-    cell.prepare(conf)
+    configured.prepare(conf)
     conf([], project='cells', default_config_files=[])
     conf.set_override('host', name)
     conf.set_override('state_path', str(workdir / name))

@@ -6,7 +6,7 @@ from typing import Final
 import sqlalchemy as sa
 from oslo_config import cfg
 
-from cells import cell, exceptions, paths, plugins, reports, rpc
+from cells import configured, exceptions, paths, plugins, reports, rpc
 from cells.cmd.concurrency import VARIABLE
 from cells.drivers import settings
 
@@ -65,7 +65,7 @@ def database(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigurationError: it is none.
     """
-    cell.connection(conf)
+    configured.connection(conf)
 
 
 #: In the order in which a daemon looks at them, after the values.
@@ -85,7 +85,7 @@ def advice(conf: cfg.ConfigOpts, workers: int, concurrency: str) -> list[str]:
     :param concurrency: eventlet or threading.
     """
     found = []
-    used = sa.make_url(cell.connection(conf)).get_driver_name()
+    used = sa.make_url(configured.connection(conf)).get_driver_name()
     if used == 'pysqlite' and workers > 1:
         found.append(
             '%d workers share an SQLite database and take turns at writing; PostgreSQL or '

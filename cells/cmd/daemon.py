@@ -6,7 +6,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from cells import (
-    cell,
+    configured,
     exceptions,
     figures,
     meditation,
@@ -35,7 +35,7 @@ def read_conf(args: list[str] | None = None) -> cfg.ConfigOpts:
     conf = cfg.ConfigOpts()
     log.register_options(conf)
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), 'alembic=WARN'])
-    cell.prepare(conf)
+    configured.prepare(conf)
     conf.register_cli_opts(CLI_OPTS)
     launch.parse(conf, args, 'nova-cells')
     if conf.standalone:
@@ -51,8 +51,8 @@ def check(conf: cfg.ConfigOpts) -> None:
     option_values.check(conf)
     for check_subject in checks.SUBJECTS:
         check_subject(conf)
-    database = engine.Database(cell.connection(conf))
-    source = cell.source(conf, database)
+    database = engine.Database(configured.connection(conf))
+    source = configured.source(conf, database)
     try:
         migration.check(database)
         _check_neighbours(conf, source)
@@ -68,7 +68,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
 def _check_neighbours(conf: cfg.ConfigOpts, source: neighbour_sources.Source) -> None:
     try:
-        state.topology_of(cell.place(conf), source.read())
+        state.topology_of(configured.place(conf), source.read())
     except ValueError as error:
         raise exceptions.ConfigurationError(
             reason='The neighbours of cell %s are wrong: %s' % (conf.cells.name, error)
@@ -101,5 +101,5 @@ def run(concurrency: str) -> int:
 
 def _figures(conf: cfg.ConfigOpts) -> figures.FiguresReader:
     """Return what reads the figures of the cell for the monitor."""
-    found = engine.Database(cell.connection(conf), pool_size=1)
+    found = engine.Database(configured.connection(conf), pool_size=1)
     return figures.FiguresReader(found, conf.service_down_time)

@@ -11,7 +11,7 @@ from typing import Final
 
 from oslo_config import cfg
 
-from cells import cell, context, rpcapi, slots
+from cells import cell, configured, context, rpcapi, slots
 from cells.db import engine, flavors, migration, neighbours
 from cells.drivers import fake
 from cells.host import agent
@@ -104,7 +104,7 @@ class Tree:
 
     def _conf(self, name: str, host: str | None = None) -> cfg.ConfigOpts:
         conf = cfg.ConfigOpts()
-        cell.prepare(conf)
+        configured.prepare(conf)
         conf([], project='cells', default_config_files=[])
         where = self._directory / (host or name)
         conf.set_override('host', host or name)

@@ -9,7 +9,6 @@ import fcntl
 import logging
 import pathlib
 import shlex
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Final
 
@@ -363,7 +362,4 @@ class HostAgent:
         if server is None:
             return
         server.stop()
-        # An answer is offered to a broker that is away without an end.
-        waiting = threading.Thread(target=server.wait, name='server-wait', daemon=True)
-        waiting.start()
-        waiting.join(DRAIN_SECONDS)
+        rpc.wait_for_end(server, DRAIN_SECONDS)

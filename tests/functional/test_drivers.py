@@ -17,7 +17,7 @@ import kombu
 import pytest
 from oslo_config import cfg
 
-from cells import cell, exceptions
+from cells import configured, exceptions
 from cells import rabbit as cells_rabbit
 from cells import rpc as cells_rpc
 from cells.drivers import base, fake, rpc, settings
@@ -126,7 +126,7 @@ class Cells:
     def settings(self, address, server='h1.0', **values):
         """Return the settings of a worker."""
         conf = cfg.ConfigOpts()
-        cell.prepare(conf)
+        configured.prepare(conf)
         conf(list(self.args), project='cells')
         given = {
             'conf': conf,

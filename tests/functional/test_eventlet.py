@@ -1,7 +1,4 @@
-"""What holds under native threads holds under eventlet as well.
-
-A module of its own, and early in the order of the files: it takes as long as all others at the end.
-"""
+"""What holds under native threads holds under eventlet as well."""
 
 import os
 import subprocess

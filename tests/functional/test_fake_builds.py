@@ -15,10 +15,12 @@ from cells import (
     build_choice,
     build_watch,
     cell,
+    configured,
     context,
     exceptions,
     host_capacity,
     messages,
+    parts,
     paths,
     reports,
     wire,
@@ -55,7 +57,7 @@ def _quick(monkeypatch):
 @pytest.fixture
 def farm(monkeypatch):
     made = building.Farm()
-    monkeypatch.setattr(cell.builds, 'Builds', lambda **options: made)
+    monkeypatch.setattr(parts.builds, 'Builds', lambda **options: made)
     return made
 
 
@@ -599,7 +601,7 @@ def test_c7_one_line_of_the_configuration_drains_a_cell_that_runs(workdir, stack
     ]
     path.write_text('\n'.join(lines))
     conf = cfg.ConfigOpts()
-    cell.prepare(conf)
+    configured.prepare(conf)
     conf(['--config-file', str(path)], project='cells')
     migration.sync(engine.Database(fake_cells.database_url(workdir, 'leaf')))
     one = cell.Cell(conf, cell.slots.WorkerSlot.take(conf.state_path))
@@ -1003,7 +1005,7 @@ def test_one_build_that_cannot_be_dealt_with_does_not_keep_the_others(
     workdir, stack, own, monkeypatch
 ):
     made = OneBadHost()
-    monkeypatch.setattr(cell.builds, 'Builds', lambda **options: made)
+    monkeypatch.setattr(parts.builds, 'Builds', lambda **options: made)
     tree = fake_cells.FakeTree(workdir, {'api': None, 'a': 'api'})
     stack.enter_context(tree.running())
     reported(tree)

@@ -17,8 +17,8 @@ import uuid
 import oslo_messaging
 import pytest
 
-from cells import cell as cells_cell
 from cells import context, exceptions, rpc, rpcapi, versions
+from cells import handlers as cells_handlers
 from cells.client import forms
 from cells.db import faults
 from cells.db import instances as db_instances
@@ -89,7 +89,7 @@ ARRIVALS = Arrivals()
 @pytest.fixture(scope='module')
 def tree():
     """The cells that the recorded messages name."""
-    original = cells_cell.handlers.handlers
+    original = cells_handlers.handlers
     workdir = open_directory()
 
     def handlers(database, *rest, **more):
@@ -101,7 +101,7 @@ def tree():
         }
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells_cell.handlers, 'handlers', handlers)
+        patch.setattr(cells_handlers, 'handlers', handlers)
         found = fake_cells.FakeTree(workdir, {'api': None, 'child': 'api'})
     with found.running():
         yield found

@@ -11,8 +11,8 @@ import pytest
 from oslo_db import exception as db_exc
 from oslo_messaging.rpc import dispatcher as rpc_dispatcher
 
-from cells import cell as cells_cell
 from cells import context, exceptions, operations
+from cells import handlers as cells_handlers
 from cells.db import faults, instance_actions, instances
 from cells.endpoints import orders
 from cells.objects import base as objects_base
@@ -87,7 +87,7 @@ ARRIVALS = Arrivals()
 @pytest.fixture(scope='module')
 def tree():
     """A top, a region and two leaves, whose handlers for instances only note what they get."""
-    original = cells_cell.handlers.handlers
+    original = cells_handlers.handlers
     workdir = open_directory()
 
     def handlers(database, state, *rest, **more):
@@ -96,7 +96,7 @@ def tree():
         return {**found, **{one: ARRIVALS.handler(name, one) for one in OPERATIONS}}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells_cell.handlers, 'handlers', handlers)
+        patch.setattr(cells_handlers, 'handlers', handlers)
         found = fake_cells.FakeTree(workdir, PARENTS)
     with found.running():
         yield found

@@ -9,8 +9,8 @@ import uuid
 import pytest
 from oslo_db import exception as db_exc
 
-from cells import cell as cells_cell
 from cells import context, dispatch, exceptions, messages, operations, paths, remote_errors
+from cells import handlers as cells_handlers
 from cells.compute import api as compute_api
 from cells.db import (
     console_tokens,
@@ -59,11 +59,11 @@ HOSTS = Hosts()
 @pytest.fixture(scope='module')
 def tree():
     """A top, a region and two leaves; their hosts are ours."""
-    original = cells_cell.handlers.handlers
+    original = cells_handlers.handlers
     workdir = open_directory()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            cells_cell.handlers,
+            cells_handlers,
             'handlers',
             lambda database, state, hosts, *rest, **more: original(
                 database, state, HOSTS, *rest, **more
@@ -626,7 +626,7 @@ def test_r3_an_order_that_comes_twice_is_done_once_and_gets_the_same_answer(tree
     leaf = tree['leaf']
     uuid = make(tree)
     dispatcher = dispatch.Dispatcher(
-        handlers=cells_cell.handlers.handlers(
+        handlers=cells_handlers.handlers(
             leaf.database,
             leaf.state,
             HOSTS,

@@ -9,8 +9,8 @@ import uuid as uuids
 
 import pytest
 
-from cells import cell as cells_cell
 from cells import context, exceptions, rpcapi
+from cells import handlers as cells_handlers
 from cells.db import engine, faults, inbox, instance_actions, instances, models
 from cells.objects import flavor, instance, pci
 from tests import fake_cells
@@ -39,7 +39,7 @@ def arrives(operation):
 @pytest.fixture(scope='module')
 def tree():
     """A top and a leaf, which only notes what it is told of instances."""
-    original = cells_cell.handlers.handlers
+    original = cells_handlers.handlers
     workdir = open_directory()
     noted = ('instance_update_from_api', 'run_compute_api_method')
 
@@ -50,7 +50,7 @@ def tree():
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells_cell.handlers, 'handlers', handlers)
+        patch.setattr(cells_handlers, 'handlers', handlers)
         found = fake_cells.FakeTree(workdir, PARENTS)
     with found.running():
         yield found

@@ -8,7 +8,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from cells import cell, context, messages, paths, placement, placer, slots, wire
+from cells import cell, context, messages, parts, paths, placement, placer, slots, wire
 from cells.db import engine, faults, journal, models, neighbours
 from cells.db import instances as db_instances
 from cells.db import placements as db
@@ -25,7 +25,7 @@ OWN = paths.CellPath(('api',))
 @pytest.fixture
 def farm(monkeypatch):
     made = building.Farm()
-    monkeypatch.setattr(cell.builds, 'Builds', lambda **options: made)
+    monkeypatch.setattr(parts.builds, 'Builds', lambda **options: made)
     return made
 
 

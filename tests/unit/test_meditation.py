@@ -3,7 +3,7 @@
 import pytest
 from oslo_config import cfg
 
-from cells import cell, meditation
+from cells import configured, meditation
 
 SECRET = 'Passw0rd-of-this-test'
 
@@ -18,7 +18,7 @@ def conf(tmp_path):
         '[cells]\nname = region-1\n' % ((SECRET,) * 3)
     )
     conf = cfg.ConfigOpts()
-    cell.prepare(conf)
+    configured.prepare(conf)
     conf(['--config-file', str(path)], project='cells')
     return conf
 

@@ -13,7 +13,7 @@ from cells.cmd import concurrency
 
 concurrency.hush()  # before what follows imports eventlet
 
-from cells import cell, context, exceptions, rpcapi  # noqa: E402
+from cells import configured, context, exceptions, rpcapi  # noqa: E402
 from cells.client import base as client_base  # noqa: E402
 from cells.db import engine  # noqa: E402
 
@@ -83,7 +83,7 @@ class ManageApp(app.App):
             logging.getLogger('cells').setLevel(logging.WARNING)
         if not argv:
             self.options.deferred_help = True  # no shell of its own
-        cell.prepare(self.conf)
+        configured.prepare(self.conf)
         files = [word for path in self.options.config_file for word in ('--config-file', path)]
         dirs = [word for path in self.options.config_dir for word in ('--config-dir', path)]
         self.conf([*files, *dirs], project='cells', prog='nova-cells')
@@ -106,7 +106,7 @@ class ManageApp(app.App):
     def database(self) -> engine.Database:
         """Return the database of the cell."""
         if self._database is None:
-            self._database = engine.Database(cell.connection(self.conf))
+            self._database = engine.Database(configured.connection(self.conf))
         return self._database
 
     def api(self) -> rpcapi.CellsAPI:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cells import cell, exceptions, neighbour_sources, state
+from cells import configured, exceptions, neighbour_sources, state
 from cells.cmd import checks, option_names, option_values
 from cells.cmd.manage import base
 
@@ -55,6 +55,6 @@ def _neighbours(conf: Any) -> None:
             reason='[cells] cells_config = %s: there is no such file' % path
         )
     try:
-        state.topology_of(cell.place(conf), neighbour_sources.FileSource(found).read())
+        state.topology_of(configured.place(conf), neighbour_sources.FileSource(found).read())
     except ValueError as error:
         raise exceptions.ConfigurationError(reason='[cells] cells_config: %s' % error) from None

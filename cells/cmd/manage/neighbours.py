@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cells import cell, exceptions, neighbour_sources, paths, rabbit
+from cells import configured, exceptions, neighbour_sources, paths, rabbit
 from cells.cmd.manage import app, base, words
 from cells.db import cell_instances, path_aliases
 from cells.db import neighbours as db_neighbours
@@ -18,7 +18,7 @@ def rows_of(program: app.ManageApp) -> list[dict[str, Any]]:
     :raises ConfigurationError: they cannot be read.
     """
     try:
-        return cell.source(program.conf, program.database()).read()
+        return configured.source(program.conf, program.database()).read()
     except ValueError as error:
         raise exceptions.ConfigurationError(reason=str(error)) from None
 

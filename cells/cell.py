@@ -188,7 +188,9 @@ class Cell(parts.Parts):
         LOG.info('Cell %s: worker %s has stopped', self.name, self.server)
 
     def _wait_for_database(self) -> None:
-        waiting = patience.Patience('The start of cell %s' % self.name, threading.Event())
+        what = 'The start of cell %s' % self.name
+        # Who starts it looks for the cause here, and the second is often not the first.
+        waiting = patience.Patience(what, threading.Event(), each=True)
         try:
             waiting.insist(lambda: migration.check(self.database))
         except engine.ERRORS as error:

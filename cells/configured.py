@@ -58,15 +58,16 @@ def connection(conf: cfg.ConfigOpts) -> str:
 
 
 def neighbours(
-    conf: cfg.ConfigOpts, database: engine.Database, at: state.Place
+    conf: cfg.ConfigOpts, database: engine.Database, where: state.Place
 ) -> state.CellStateManager:
     """Return what keeps the neighbours of a cell and what is known of them.
 
+    :param where: the place of the cell in the tree.
     :raises ValueError: the cell cannot have its name.
     :raises ConfigurationError: the file of the neighbours is not there.
     """
     return state.CellStateManager(
-        place=at,
+        place=where,
         source=source(conf, database),
         seen=sightings.Sightings(
             database=database,

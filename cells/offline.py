@@ -7,14 +7,7 @@ import dataclasses
 
 from oslo_config import cfg
 
-from cells import (
-    configured,
-    exceptions,
-    failure_reports,
-    letters,
-    notifications,
-    post,
-)
+from cells import configured, exceptions, failure_reports, letters, notifications, post
 from cells.db import engine
 from cells.stats import Stats
 

@@ -1,6 +1,6 @@
 """The composition root: one cell, one object graph.
 
-:class:`Parts` reads the configuration once, builds every part and hands each its collaborators and
+:class:`Parts` reads the configuration once, builds the parts and hands each its collaborators and
 plain values. Two cells in one process share nothing.
 """
 
@@ -91,6 +91,7 @@ class Parts:
                 stats=self.stats,
             ),
         )
+        #: Made when the cell starts.
         self._transport: Any = None
         # Half of the threads that answer questions may wait for agents.
         self.hosts = hosts.HostClient(
@@ -303,8 +304,6 @@ class Parts:
             ),
             base_api.BaseAPI(options.topic),
         ]
-        self._server: Any = None
-        self._bus_away = False
 
     def _order(
         self,

@@ -19,11 +19,14 @@ class Patience:
 
     :param what: waits, for the log.
     :param stopped: ends every wait.
+    :param each: whether each new reason is worth a line, and not only the first.
     """
 
-    def __init__(self, what: str, stopped: threading.Event) -> None:
+    def __init__(self, what: str, stopped: threading.Event, *, each: bool = False) -> None:
         self._what = what
         self._stopped = stopped
+        self._each = each
+        self._reason = ''
         self._pause = SHORTEST_PAUSE
         self._failing = False
 
@@ -31,13 +34,12 @@ class Patience:
         """Take note of a failure and wait before the next attempt."""
         if engine.is_deadlock(error):
             return
-        if not self._failing:
+        reason = engine.brief(error)
+        if not self._failing or (self._each and reason != self._reason):
             LOG.warning(
-                '%s: the database does not answer, trying until it does: %s',
-                self._what,
-                engine.brief(error),
+                '%s: the database does not answer, trying until it does: %s', self._what, reason
             )
-        self._failing = True
+        self._failing, self._reason = True, reason
         self._stopped.wait(self._pause)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 

@@ -51,7 +51,8 @@ def open_directory() -> pathlib.Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest first, and skip what plain cells cannot do (:mod:`tests.mixed`)."""
-    items.sort(key=lambda item: LONGEST.index(stem) if (stem := item.path.stem) in LONGEST else 99)
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
     plain = mixed.mode()
     for item in items if plain else ():
         for mark in item.iter_markers('needs_extensions'):

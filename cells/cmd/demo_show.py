@@ -137,11 +137,12 @@ class Demo:
             )
             table.add_row(*node.host.split('@'), *map(str, numbers))
         self._console.print(table)
-        expected = {'count': len(found), 'memory_mb': sum(node.memory_mb for node in found)}
-        added = self._wait(lambda: expected.items() <= api.compute_node_stats(ctxt).items())
+        memory = sum(node.memory_mb for node in found)
+        expected = {'count': len(found), 'memory_mb': memory}.items()
+        added = self._wait(lambda: expected <= api.compute_node_stats(ctxt).items())
         self._check(
             bool(added),
-            'CellsAPI.compute_node_stats adds them up: %d nodes, %d MiB' % tuple(expected.values()),
+            'CellsAPI.compute_node_stats adds them up: %d nodes, %d MiB' % (len(found), memory),
         )
 
     def _show_question(self) -> None:

@@ -471,7 +471,7 @@ def test_what_was_built_in_a_cell_that_was_given_up_is_taken_back(tree_of, farm)
 
 def test_c3_a_cell_without_slots_is_never_sent_a_build(tree_of, farm, own):
     own.update(a=0, b=256)
-    tree = tree_of(PAIR)
+    tree = tree_of(PAIR, scheduler_retry_delay=60)
     one = wanted()
     begun = time.monotonic()
     building.order(tree['api'], CTXT, one)

@@ -478,7 +478,7 @@ def test_s20_drift_of_any_age_is_repaired_and_workers_share_the_work(workdir, se
     expected = drift(cells[0], 100)
     ready = threading.Event()
     for one in cells[1:]:
-        one.healing._look_at = functools.partial(when, ready, one.healing._look_at)
+        one.healing._go_round = functools.partial(when, ready, one.healing._go_round)
     try:
         for one in cells:
             one.start()
@@ -501,7 +501,7 @@ def test_s20_drift_of_any_age_is_repaired_and_workers_share_the_work(workdir, se
     assert seconds < alone * (2 if number == 1 else 1.5)
     shares = [one.stats.get('instances_looked_at') for one in cells[1:]]
     assert sum(shares) == size
-    assert min(shares) >= 100
+    assert number == 1 or max(shares) <= size * 2 / 3
 
 
 @pytest.mark.nightly
@@ -639,9 +639,9 @@ def test_o11_an_order_to_sync_is_paced_shows_its_progress_and_ends(workdir, sett
         fill(leaf, 1500)
         fill(top, 1500, {**VALUES, 'cell_name': 'top!mid!leaf'})
         expected = drift(top, 10)
-        begun = time.monotonic()
         order(tree)
         deploy.wait_until(lambda: orders_of(leaf), 20, 'the order is there')
+        begun = time.monotonic()
         seen, answered = [], []
 
         def ended():
@@ -654,7 +654,7 @@ def test_o11_an_order_to_sync_is_paced_shows_its_progress_and_ends(workdir, sett
             return found['ended_at']
 
         deploy.wait_until(ended, 30, 'it is carried out')
-        assert time.monotonic() - begun > 1500 / 100 * 0.2 * 0.8
+        assert time.monotonic() - begun > 1500 / 100 * 0.2 / 2
         assert statistics.median(answered) < 1
         assert seen[-1] == ('done', 1500, expected)
         assert len({looked for _, looked, _ in seen}) > 3

@@ -210,7 +210,7 @@ def test_orders_for_an_instance_are_carried_out_in_their_order(cells):
 
 
 def test_d3_a_build_is_seen_in_the_capacities_at_once_and_counted_once(cells):
-    one = cells('h1', compute={'fake_delays': ['build:1.5'], 'fake_memory_mb': 8192})
+    one = cells('h1', compute={'fake_delays': ['build:6'], 'fake_memory_mb': 8192})
 
     def free():
         return one.cell.reports.own_capacities().get('ram_free', {}).get('total_mb')
@@ -219,6 +219,7 @@ def test_d3_a_build_is_seen_in_the_capacities_at_once_and_counted_once(cells):
     uuid = one.build()
     seen = set()
     eventually(lambda: free() == 6144)
+    assert one.load(uuid).vm_state != 'active'
     until = time.monotonic() + 20
     while one.load(uuid).vm_state != 'active' and time.monotonic() < until:
         seen.add(free())
@@ -347,7 +348,7 @@ def test_a_dead_host_holds_up_no_other(cells):
     begun = time.monotonic()
     one.order(second, 'stop')
     one.wait(second, vm_state='stopped')
-    assert time.monotonic() - begun < 4.5  # one that does not answer is waited for for five
+    assert time.monotonic() - begun < 4.5  # a host that does not answer takes five
 
 
 def test_a_result_that_comes_twice_counts_once(cells):

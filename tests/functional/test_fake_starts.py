@@ -41,7 +41,7 @@ class Fault:
         self.statements.append(statement)
         if self._number is not None and len(self.statements) >= self._number and self._left:
             self._left -= 1
-            raise db_exc.DBConnectionError(RuntimeError('gone away'))
+            raise db_exc.DBConnectionError(RuntimeError('gone away, %d left' % self._left))
 
 
 @pytest.fixture
@@ -77,3 +77,15 @@ def test_a_worker_starts_whatever_statement_finds_the_database_gone(start, caplo
         assert [text for text in said if 'gone away' in text], fault.statements[number - 1]
         assert not [record for record in caplog.records if record.exc_info]
     assert number > 5
+
+
+def test_o9_each_new_reason_why_a_worker_does_not_start_is_said_once(start, caplog):
+    with caplog.at_level(logging.INFO):
+        assert start(1).done
+    said = [record.getMessage() for record in caplog.records]
+    begins = 'The start of cell api: the database does not answer, trying until it does: '
+    assert [text for text in said if text.startswith(begins)] == [
+        begins + 'gone away, 1 left',
+        begins + 'gone away, 0 left',
+    ]
+    assert 'The start of cell api: the database answers again' in said

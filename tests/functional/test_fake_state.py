@@ -269,8 +269,8 @@ def test_d1_the_total_drops_by_the_share_of_a_mute_cell_at_every_tier_and_comes_
 
 
 @pytest.mark.needs_extensions('a plain cell is not pinged, and counts as mute later')
-def test_d1_o9_a_mute_cell_is_waited_for_two_seconds_and_named(tree_of, monkeypatch, caplog):
-    tree = tree_of(LINE, call_timeout=10)
+def test_d1_o9_a_mute_cell_is_waited_for_shortly_and_named(tree_of, monkeypatch, caplog):
+    tree = tree_of(LINE, call_timeout=30)
     all_know_each_other(tree)
     fake.hold(address(tree, 'leaf'))
     tree['leaf'].pings.stop()
@@ -281,14 +281,14 @@ def test_d1_o9_a_mute_cell_is_waited_for_two_seconds_and_named(tree_of, monkeypa
     caplog.clear()
     begun = time.monotonic()
     good, bad = query(tree['top'])
-    assert time.monotonic() - begun < 8  # ten are allowed
+    assert time.monotonic() - begun < 10  # thirty are allowed
     assert set(good) == {'top', 'top!mid', 'top!mid!leaf2'}
     assert set(bad) == {'top!mid!leaf'}
     assert 'top!mid!leaf' in bad['top!mid!leaf'].message
     begun = time.monotonic()
     with pytest.raises(exceptions.CellTimeout, match='leaf'):
         tree.api('top').task_log_get_all(CTXT, 'x', None, None, host='top!mid!leaf@h')
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 10
     # It has been said that it is mute: no line for each question.
     said = [one for one in caplog.records if one.name == 'cells.questions']
     assert [one.getMessage() for one in said if one.levelno >= logging.WARNING] == []
@@ -570,7 +570,7 @@ def test_a_cell_is_pinged_at_any_depth(module_tree, asked, path):
     found = module_tree.ops('top').ping(CTXT, asked)
     assert found['cell'] == path
     assert found['id'] == module_tree[path.rpartition('!')[2]].state.cell_id
-    assert 0 <= found['seconds'] < 20
+    assert 0 <= found['seconds'] <= ops.PING_SECONDS
     assert abs(found['time'] - time.time()) < 2
     assert found['protocol'] == 1
 

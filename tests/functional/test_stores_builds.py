@@ -914,7 +914,7 @@ def test_what_may_not_go_elsewhere_or_has_begun_has_failed(cell, elsewhere, outc
 
 def test_builds_are_quick(cell):
     report(cell, memory_mb=2048 * 100)
-    begun = time.thread_time()  # of this process, not of a disk or of its neighbours
+    begun = time.thread_time()  # of this thread: for the databases see benchmarks.stores
     for number in range(50):
         one = instance('%08d-1111-4111-8111-111111111111' % number)
         one.vcpus = one.root_gb = 0

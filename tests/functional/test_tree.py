@@ -247,7 +247,7 @@ def test_p4_connections_stay_as_many_whatever_is_sent_and_changed(tree, api, ops
     url = tree['mid'].transport_url
     for number in range(20):
         # The same broker under another name: what is made for the old one must go.
-        host = ('127.0.0.1', 'localhost')[number % 2]
+        host = '127.0.0.%s1' % ('0' * number)
         api.cell_update(ctxt, 'mid', {'transport_url': url.replace('127.0.0.1', host)})
         for _ in range(20):
             assert len(api.task_log_get_all(ctxt, 'audit', BEGIN, END, host='api!mid')) == 1

@@ -156,7 +156,7 @@ def test_a_woken_worker_does_not_wait_for_its_turn(database, make, monkeypatch):
         eventually(lambda number=number: state(database, 'a%d.1' % number) == 'accepted')
 
 
-def test_what_another_worker_has_ordered_is_found_within_a_second_or_so(database, make):
+def test_what_another_worker_has_ordered_is_found_without_being_woken(database, make):
     report(database, 'h1')
     make()
     time.sleep(0.2)

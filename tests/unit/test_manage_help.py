@@ -53,3 +53,15 @@ def test_a_time_limit_that_cannot_be_one_is_refused():
     refused = run('--timeout', 'soon', 'db', 'version')
     assert refused.returncode == 2
     assert "'soon' is not a number of seconds from 1 to 3600" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    'words',
+    [['cell', 'create', 'leaf', 'URL'], ['cell', 'list', 'URL'], ['db', 'purge', '--days', 'URL']],
+)
+def test_a_url_in_the_wrong_place_is_refused_without_its_password(words):
+    url = 'rabbit://cells:s3c/r@t@broker:5672/leaf'
+    refused = run(*(url if word == 'URL' else word for word in words))
+    assert refused.returncode == 2
+    assert 'rabbit://***@broker:5672/leaf' in refused.stderr
+    assert 's3c' not in refused.stdout + refused.stderr

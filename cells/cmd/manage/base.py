@@ -16,7 +16,7 @@ from oslo_config import cfg
 
 from cells import exceptions
 from cells.client.base import NobodyListens
-from cells.cmd.manage import app, shown
+from cells.cmd.manage import app, shown, urls
 from cells.db import engine, migration
 
 #: Exit codes beside 0 (done) and 2 (wrong usage): failed; done, but something is wrong or missing.
@@ -46,8 +46,11 @@ class Command(command.Command):
 
     def get_parser(self, prog_name: str) -> Any:
         """Return the parser of the arguments."""
-        parser = super().get_parser(prog_name)
+        parser: Any = super().get_parser(prog_name)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        refuse = parser.error
+        # It repeats what was typed, and what a script types may be kept.
+        parser.error = lambda message: refuse(urls.without_passwords(message))
         return parser
 
     def run(self, parsed_args: Any) -> int:

@@ -7,6 +7,7 @@ history of the shell; a file, the standard input or the environment keep a passw
 import argparse
 import os
 import pathlib
+import re
 import sys
 from typing import Any
 from urllib import parse
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--password-file', metavar='PATH', help='file with its password; - as above')
     group.add_argument('--password-env', metavar='NAME', help='environment variable with it')
     group.add_argument('--virtual-host', metavar='NAME', help='virtual host at the brokers')
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which the users and passwords of URLs are not to be seen."""
+    return re.sub(r'://\S*@', '://***@', text)
 
 
 def given(args: Any) -> str | None:

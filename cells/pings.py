@@ -64,7 +64,8 @@ class Pings:
             if isinstance(told, bool) or not isinstance(told, int | float):
                 return
             if 0 <= told <= wire.LATEST:
-                way = time.monotonic() - begun
-                self._state.sightings.measured(name, told - (sent + way / 2))
+                # It was told at some moment of the way there and back.
+                half = (time.monotonic() - begun) / 2
+                self._state.sightings.measured(name, told - (sent + half), half)
 
         self._runner.ping_later(name, ANSWER_SECONDS, on_complete)

@@ -167,11 +167,19 @@ class Sightings:
             self._unsaved.add(name)
         return None
 
-    def measured(self, name: str, offset: float) -> None:
-        """Note by how many seconds the clock of a neighbour is ahead."""
+    def measured(self, name: str, offset: float, error: float) -> None:
+        """Note by how many seconds the clock of a neighbour is ahead.
+
+        What was known stays as far as the measurement allows it: an answer that was long on its
+        way says little, and a busy cell must not look like one whose clock is off.
+
+        :param error: by how many seconds the measurement may be wrong.
+        """
         with self._lock:
             seen = self._of(name)
-            before = abs(seen.clock_offset or 0.0) > OFFSET_ALARM
+            known = seen.clock_offset or 0.0
+            before = abs(known) > OFFSET_ALARM
+            offset = min(max(known, offset - error), offset + error)
             seen.clock_offset = offset
             self._unsaved.add(name)
         if abs(offset) > OFFSET_ALARM and not before:

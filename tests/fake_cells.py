@@ -30,7 +30,7 @@ CALL_TIMEOUT = 6
 def hurry(monkeypatch: Any) -> None:
     """Have cells meet, report and hear of changes within moments."""
     for module, name, seconds in (
-        (sightings, 'PING_SECONDS', 0.2),
+        (sightings, 'PING_SECONDS', 0.4),
         (sightings, 'MUTE_SECONDS', 2.0),
         (reports, 'TURN_SECONDS', 0.05),
         (reports, 'LEAST_SECONDS', 0.1),
@@ -112,7 +112,7 @@ def connected(cells: Iterable[cell.Cell], seconds: float = 90) -> None:
     for one in cells:
         for name in one.state.topology.names:
             path = paths.CellPath((one.name, name))
-            while not _reaches(one.runner.ping(path, 1.0)):
+            while not _reaches(one.runner.ping(path, 5.0)):
                 assert time.monotonic() < until, '%s does not reach %s' % (one.name, name)
                 time.sleep(0.05)
 

@@ -392,7 +392,7 @@ def test_c1_a_cell_that_cannot_be_reached_costs_seconds(tree_of, farm, patient):
     assert 'cannot be reached' in first['reasons']
     with tree['api'].database.read() as connection:
         left = connection.execute(sa.select(models.Outbox.neighbour, models.Outbox.kind)).all()
-    assert left == [], 'nothing waits to be built there one day'
+    assert [row for row in left if row[0] == 'a'] == [], 'nothing waits to be built there one day'
 
 
 def test_c1_when_no_cell_can_be_reached_the_fault_says_so(tree_of, farm, patient):

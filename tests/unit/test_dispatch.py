@@ -355,8 +355,9 @@ def test_r3_a_copy_whose_first_fails_meanwhile_is_carried_out_or_told_so(
         first = pool.submit(dispatcher.answer, message)
         time.sleep(0.1)
         second = pool.submit(dispatcher.answer, message)
-        assert first.result(5).failure.name == 'Invalid'
-        assert second.result(5).failure.name in ('Invalid', 'CellTimeout')
+        names = {first.result(30).failure.name, second.result(30).failure.name}
+    assert 'Invalid' in names
+    assert names <= {'Invalid', 'CellTimeout'}
 
 
 def test_r3_a_copy_of_an_order_that_never_ends_is_told_so_in_time(

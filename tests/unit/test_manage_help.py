@@ -57,7 +57,14 @@ def test_a_time_limit_that_cannot_be_one_is_refused():
 
 @pytest.mark.parametrize(
     'words',
-    [['cell', 'create', 'leaf', 'URL'], ['cell', 'list', 'URL'], ['db', 'purge', '--days', 'URL']],
+    [
+        ['cell', 'create', 'leaf', 'URL'],
+        ['cell', 'list', 'URL'],
+        ['db', 'purge', '--days', 'URL'],
+        ['--timeout', 'URL', 'cell', 'list'],
+        ['cell', 'make', 'leaf', 'URL'],
+        ['URL'],
+    ],
 )
 def test_a_url_in_the_wrong_place_is_refused_without_its_password(words):
     url = 'rabbit://cells:s3c/r@t@broker:5672/leaf'
@@ -65,3 +72,10 @@ def test_a_url_in_the_wrong_place_is_refused_without_its_password(words):
     assert refused.returncode == 2
     assert 'rabbit://***@broker:5672/leaf' in refused.stderr
     assert 's3c' not in refused.stdout + refused.stderr
+
+
+def test_words_that_are_no_command_are_told_with_what_may_be_meant():
+    refused = run('cell', 'lits')
+    assert (refused.returncode, refused.stdout) == (2, '')
+    assert 'cell lits is no command of nova-cells-manage' in refused.stderr
+    assert 'cell list' in refused.stderr

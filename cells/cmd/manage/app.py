@@ -1,6 +1,7 @@
 """The program: reads the configuration, and gives commands the database and clients of the cell."""
 
 import argparse
+import difflib
 import logging
 import sys
 from importlib import metadata
@@ -15,6 +16,7 @@ concurrency.hush()  # before what follows imports eventlet
 
 from cells import configured, context, exceptions, rpcapi  # noqa: E402
 from cells.client import base as client_base  # noqa: E402
+from cells.cmd.manage import urls  # noqa: E402
 from cells.db import engine  # noqa: E402
 
 NAMESPACE: Final = 'cells.manage'
@@ -49,6 +51,7 @@ class ManageApp(app.App):
         # Options of commands must not be taken for beginnings of these.
         kwargs = {**(argparse_kwargs or {}), 'allow_abbrev': False}
         parser = super().build_option_parser(description, version, kwargs)
+        urls.hide_in_errors(parser)
         parser.add_argument(
             '--config-file',
             action='append',
@@ -87,6 +90,26 @@ class ManageApp(app.App):
         files = [word for path in self.options.config_file for word in ('--config-file', path)]
         dirs = [word for path in self.options.config_dir for word in ('--config-dir', path)]
         self.conf([*files, *dirs], project='cells', prog='nova-cells')
+
+    def run_subcommand(self, argv: list[str]) -> int:
+        """Run a command and return its exit code; 2 for words that are none."""
+        try:
+            self.command_manager.find_command(argv)
+        except ValueError:
+            typed = urls.without_passwords(' '.join(argv))
+            self.stderr.write('%s is no command of nova-cells-manage.' % typed)
+            meant = self._meant(argv)
+            if meant:
+                self.stderr.write(' Did you mean: %s?' % ', '.join(meant))
+            self.stderr.write(' All are listed by: nova-cells-manage --help\n')
+            return 2
+        return super().run_subcommand(argv)
+
+    def _meant(self, argv: list[str]) -> list[str]:
+        """Return commands that are like what was typed; else those of the same subject."""
+        names = sorted(name for name, _ in self.command_manager)
+        close = difflib.get_close_matches(' '.join(argv[:2]), names, n=3)
+        return close or [name for name in names if name.split()[0] == argv[0]]
 
     @property
     def own_name(self) -> str:

@@ -48,9 +48,7 @@ class Command(command.Command):
         """Return the parser of the arguments."""
         parser: Any = super().get_parser(prog_name)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        refuse = parser.error
-        # It repeats what was typed, and what a script types may be kept.
-        parser.error = lambda message: refuse(urls.without_passwords(message))
+        urls.hide_in_errors(parser)
         return parser
 
     def run(self, parsed_args: Any) -> int:

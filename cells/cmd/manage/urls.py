@@ -43,6 +43,12 @@ def without_passwords(text: str) -> str:
     return re.sub(r'://\S*@', '://***@', text)
 
 
+def hide_in_errors(parser: Any) -> None:
+    """Have a parser not repeat passwords of what was typed: what a script types may be kept."""
+    refuse = parser.error
+    parser.error = lambda message: refuse(without_passwords(message))
+
+
 def given(args: Any) -> str | None:
     """Return the URL that was given, None for none.
 

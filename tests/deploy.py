@@ -20,7 +20,7 @@ from oslo_config import cfg
 
 from cells import configured, context, rpcapi
 from cells.db import engine, migration, neighbours
-from tests import mixed, servers
+from tests import mixed, servers, waiting
 
 BIN = pathlib.Path(sys.executable).parent
 START_SECONDS = 120
@@ -28,7 +28,7 @@ START_SECONDS = 120
 
 def wait_until(true: Callable[[], Any], seconds: float, what: str) -> Any:
     """Return the first true value of a function that is asked again and again."""
-    until = time.monotonic() + seconds
+    until = waiting.deadline(seconds)
     while True:
         found = true()
         if found:

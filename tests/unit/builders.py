@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from cells import messages, operations, paths
+from tests import waiting
 
 UUID = '22222222-2222-4222-8222-222222222222'
 
@@ -84,7 +85,7 @@ def response(path: str, target: str, direction: str = 'up', **values: Any) -> An
 
 def eventually(true: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait until something is true and return it; fail when it does not become so."""
-    until = time.monotonic() + seconds
+    until = waiting.deadline(seconds)
     while not (found := true()):
         assert time.monotonic() < until, 'it did not happen within %s seconds' % seconds
         time.sleep(0.005)

@@ -2,14 +2,17 @@
 
 It goes to where the process writes its errors, or into a file of a directory. It
 has the threads and what they are at, the configuration without secrets, and for a worker its
-neighbours, what it waits for and its journal. Before it, the stacks alone are written by the
-interpreter itself, which it can also when the process is wedged and nothing else comes.
+neighbours, what it waits for and its journal.
+
+A process that is wedged makes none. SIGABRT ends it, and the interpreter itself writes the stacks
+of its threads: nothing for one that is well, whose threads go on meanwhile and may crash it.
 """
 
 import datetime
 import faulthandler
 import functools
 import json
+import logging
 import os
 import pathlib
 import signal
@@ -27,14 +30,17 @@ from oslo_reports.generators import conf as conf_generator
 from oslo_reports.generators import process as process_generator
 from oslo_reports.generators import threading as thread_generator
 
-#: Seconds until a worker notices that it was asked.
+LOG = logging.getLogger(__name__)
+
+#: Seconds until a process notices that it was asked.
 LOOK_SECONDS: Final = 0.5
 
 #: By title, what returns the values of a section; must not wait for long.
 Sections = Mapping[str, Callable[[], Any]]
 
-#: At a report, each with the processes as they are then.
+#: At the processes below this one, each with those that there are then, and seconds between.
 ATTEMPTS: Final = 5
+BETWEEN_SECONDS: Final = 0.2
 
 
 class Meditation:
@@ -50,37 +56,36 @@ class Meditation:
         self._conf = conf
         self._directory = directory
         self._asked = False
-        self._watched_by: int | None = None
 
     def listen(self) -> None:
         """Report when the signal comes; call in the main thread, before anything is forked."""
         signal.signal(signal.SIGUSR2, self._on_signal)
         try:
-            faulthandler.register(signal.SIGUSR2, all_threads=True, chain=True)
+            faulthandler.enable()
         except (AttributeError, ValueError, OSError):
-            return  # standard error is no file, as in some tests
+            LOG.debug('Standard error is no file: a crash will show no stacks')
+        self.watch({})
 
     def watch(self, sections: Sections) -> None:
         """Have these sections in the reports of this process; call after the fork.
 
         They are made in a thread of their own: one that is interrupted may hold their locks.
         """
-        self._watched_by = os.getpid()
         threading.Thread(target=self._run, args=(sections,), name='report', daemon=True).start()
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        if self._watched_by == os.getpid():
-            self._asked = True
-        else:
-            self.write({})
+        self._asked = True
 
     def _run(self, sections: Sections) -> None:
-        pause = threading.Event()
-        while True:
+        pause, process = threading.Event(), os.getpid()
+        while os.getpid() == process:  # green threads are still there after a fork
             pause.wait(LOOK_SECONDS)
             if self._asked:
                 self._asked = False
-                self.write(sections)
+                try:
+                    self.write(sections)
+                except Exception:  # noqa: BLE001 - a report that fails must cost nothing else
+                    LOG.exception('A report of this process cannot be made')
 
     def write(self, sections: Sections) -> None:
         """Write the report to where it goes."""
@@ -105,22 +110,30 @@ class Meditation:
         found.add_section('Threads', thread_generator.ThreadReportGenerator())
         if 'eventlet' in sys.modules:
             found.add_section('Green Threads', thread_generator.GreenThreadReportGenerator())
-        found.add_section('Processes', process_generator.ProcessReportGenerator())
+        found.add_section('Processes', functools.partial(_shown, _processes))
         found.add_section('Configuration', conf_generator.ConfigReportGenerator(self._conf))
         for title, read in sections.items():
             found.add_section(title, functools.partial(_shown, read))
-        # A process that ends while all below this one are listed is no reason for no report.
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(psutil.Error),
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
-            reraise=True,
-        )
-        return str(retrying(found.run))
+        return str(found.run())
+
+
+@tenacity.retry(
+    # One that ends while they are listed.
+    retry=tenacity.retry_if_exception_type(psutil.Error),
+    stop=tenacity.stop_after_attempt(ATTEMPTS),
+    wait=tenacity.wait_fixed(BETWEEN_SECONDS),
+    reraise=True,
+)
+def _processes() -> str:
+    found = process_generator.ProcessReportGenerator()()
+    found.set_current_view_type('text')
+    return str(found)
 
 
 def _shown(read: Callable[[], Any]) -> str:
     """Return a section; one that cannot be made must not cost the others."""
     try:
-        return json.dumps(read(), indent=2, default=str)
+        found = read()
+        return found if isinstance(found, str) else json.dumps(found, indent=2, default=str)
     except Exception as error:  # noqa: BLE001 - a report is wanted when something is wrong
         return 'cannot be shown: %s: %s' % (type(error).__name__, error)

@@ -72,7 +72,7 @@ def run(
     launcher = oslo_service.ProcessLauncher(conf, restart_method='mutate')
     launcher.launch_service(made, workers=workers)
     if conf.monitoring.port:
-        launcher.launch_service(_monitor(conf, workers, reader), workers=1)
+        launcher.launch_service(_monitor(conf, workers, reader, report), workers=1)
     ended = 0
     try:
         launcher.wait()
@@ -108,7 +108,10 @@ def spare_the_interpreter() -> None:
 
 
 def _monitor(
-    conf: cfg.ConfigOpts, workers: int, reader: Callable[[cfg.ConfigOpts], Reader] | None
+    conf: cfg.ConfigOpts,
+    workers: int,
+    reader: Callable[[cfg.ConfigOpts], Reader] | None,
+    report: meditation.Meditation,
 ) -> monitor_service.MonitorService:
     options = conf.monitoring
     return monitor_service.MonitorService(
@@ -118,4 +121,5 @@ def _monitor(
         expected=workers,
         wedged_after=options.wedged_after,
         database=None if reader is None else lambda: reader(conf),
+        begun=lambda: report.watch({}),
     )

@@ -24,6 +24,7 @@ class MonitorService(service.ServiceBase):
 
     :param expected: how many workers there should be.
     :param database: makes what reads the database of the cell; None for an agent.
+    :param begun: is called in the process of the monitor.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class MonitorService(service.ServiceBase):
         expected: int,
         wedged_after: float,
         database: Callable[[], Reader] | None,
+        begun: Callable[[], None],
     ) -> None:
         self._address = address
         self._port = port
@@ -42,12 +44,14 @@ class MonitorService(service.ServiceBase):
         self._expected = expected
         self._wedged_after = wedged_after
         self._make_reader = database
+        self._begun = begun
         self._reader: Reader | None = None
         self._server: http.Server | None = None
         self._stopped = threading.Event()
 
     def start(self) -> None:
         """Serve; a port that is in use is waited for."""
+        self._begun()
         self._reader = self._make_reader() if self._make_reader is not None else None
         master = os.getppid()
         pages = Pages(

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -325,7 +326,6 @@ def test_a_report_shows_what_a_process_is_at(setting):
     deploy.wait_until(lambda: deployed.log().count('Guru Meditation') >= 4, 30, 'all report')
     report = deployed.log()
     for text in (
-        'Current thread 0x',  # of the interpreter itself
         'Configuration',
         'database:',
         'Neighbours',
@@ -336,6 +336,34 @@ def test_a_report_shows_what_a_process_is_at(setting):
         assert text in report
     assert not deployed.ended()
     setting.pages['api'].wait('/readyz', 200)
+
+
+def test_reports_that_are_asked_for_again_and_again_cost_no_process(setting):
+    deployed = setting.tree['api']
+    pids, reports = deployed.worker_pids(), deployed.log().count('Guru Meditation')
+    for _ in range(20):
+        for pid in [deployed.process.pid, *pids]:
+            os.kill(pid, signal.SIGUSR2)
+        time.sleep(0.1)
+    deploy.wait_until(
+        lambda: deployed.log().count('Guru Meditation') >= reports + 4, 60, 'all report'
+    )
+    assert not deployed.ended()
+    assert deployed.worker_pids() == pids
+
+
+def test_the_stacks_of_a_wedged_worker_are_shown_and_it_is_replaced(setting):
+    deployed, watched = setting.tree['api'], setting.pages['api']
+    pid = worker_pids(watched)[0]
+    os.kill(pid, signal.SIGSTOP)
+    watched.wait('/healthz', 503, 'is wedged: no sign of life')
+    os.kill(pid, signal.SIGABRT)
+    os.kill(pid, signal.SIGCONT)
+    deploy.wait_until(lambda: pid not in deployed.worker_pids(), 60, 'it has ended')
+    assert 'Fatal Python error: Aborted' in deployed.log()
+    assert 'Thread 0x' in deployed.log()
+    watched.wait('/readyz', 200)
+    assert pid not in worker_pids(watched)
 
 
 def test_x7_no_secret_is_in_any_log_report_page_or_metric(setting, rabbit, postgresql):

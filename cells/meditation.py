@@ -62,7 +62,7 @@ class Meditation:
         signal.signal(signal.SIGUSR2, self._on_signal)
         try:
             faulthandler.enable()
-        except (AttributeError, ValueError, OSError):
+        except (AttributeError, RuntimeError, ValueError, OSError):
             LOG.debug('Standard error is no file: a crash will show no stacks')
         self.watch({})
 
@@ -77,8 +77,8 @@ class Meditation:
         self._asked = True
 
     def _run(self, sections: Sections) -> None:
-        pause, process = threading.Event(), os.getpid()
-        while os.getpid() == process:  # green threads are still there after a fork
+        pause = threading.Event()
+        while True:
             pause.wait(LOOK_SECONDS)
             if self._asked:
                 self._asked = False
@@ -107,12 +107,18 @@ class Meditation:
         found = report.TextReport('Guru Meditation')
         version = '%s %s' % (self._prog, metadata.version('cells'))
         found.add_section('Package', lambda: version)
-        found.add_section('Threads', thread_generator.ThreadReportGenerator())
+        everywhere: dict[str, Callable[[], Any]] = {
+            'Threads': functools.partial(_text, thread_generator.ThreadReportGenerator()),
+            'Processes': _processes,
+            'Configuration': functools.partial(
+                _text, conf_generator.ConfigReportGenerator(self._conf)
+            ),
+        }
         if 'eventlet' in sys.modules:
-            found.add_section('Green Threads', thread_generator.GreenThreadReportGenerator())
-        found.add_section('Processes', functools.partial(_shown, _processes))
-        found.add_section('Configuration', conf_generator.ConfigReportGenerator(self._conf))
-        for title, read in sections.items():
+            everywhere['Green Threads'] = functools.partial(
+                _text, thread_generator.GreenThreadReportGenerator()
+            )
+        for title, read in {**everywhere, **sections}.items():
             found.add_section(title, functools.partial(_shown, read))
         return str(found.run())
 
@@ -125,7 +131,11 @@ class Meditation:
     reraise=True,
 )
 def _processes() -> str:
-    found = process_generator.ProcessReportGenerator()()
+    return _text(process_generator.ProcessReportGenerator())
+
+
+def _text(generator: Callable[[], Any]) -> str:
+    found = generator()
     found.set_current_view_type('text')
     return str(found)
 

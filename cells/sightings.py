@@ -34,18 +34,21 @@ UNHEARD_SECONDS: Final = 30.0
 STRANGER_SECONDS: Final = 120.0
 #: A clock that is off by more is worth an alarm.
 OFFSET_ALARM: Final = 1.0
+#: Half of the seconds for which an answer may be under way and half of what it says of a clock is
+#: believed; of one that took longer ever less is, with the square.
+TRUSTED_WAY: Final = 0.25
 
 #: By how many seconds ``last_seen`` grows at least.
 TICK: Final = 0.001
 
-#: Of a sighting, what all workers share.
+#: Of a sighting, what all workers share: who has seen the neighbour last knows it best. Its clock
+#: is known best to the one that measures it.
 SHARED: Final = (
     'protocol',
     'plain_in_a_row',
     'last_plain_at',
     'last_seen',
     'cell_id',
-    'clock_offset',
 )
 #: What a neighbour reports.
 REPORTED: Final = ('capabilities', 'capacities')
@@ -58,7 +61,8 @@ class Sighting:
     :ivar protocol: -1 not known yet; 0 plain, else the version of our extension.
     :ivar last_seen: when its last message came, by the clock of the worker that has seen it;
         grows with every message.
-    :ivar clock_offset: seconds by which its clock is ahead of ours, None when not measured.
+    :ivar clock_offset: seconds by which its clock is ahead of ours, as far as that is known;
+        None when not measured.
     :ivar lag: seconds that its last message to this worker was under way.
     :ivar heard: when this process learned of its last message, on the monotonic clock.
     """
@@ -98,6 +102,7 @@ class Sightings:
         self._lock = threading.Lock()
         self._sightings: dict[str, Sighting] = {}
         self._unsaved: set[str] = set()
+        self._unsaved_offsets: dict[str, float] = {}
         self._unsaved_reports: dict[str, dict[str, Any]] = {}
         self._versions: dict[str, int] = {}
         self._mute: set[str] = set()
@@ -170,8 +175,9 @@ class Sightings:
     def measured(self, name: str, offset: float, error: float) -> None:
         """Note by how many seconds the clock of a neighbour is ahead.
 
-        What was known stays as far as the measurement allows it: an answer that was long on its
-        way says little, and a busy cell must not look like one whose clock is off.
+        What was known is corrected as far as the measurement proves it wrong, and beyond that
+        the less the longer the answer was on its way: a cell that is busy for a while must not
+        look like one whose clock is off, and one behind a slow link is known in the end.
 
         :param error: by how many seconds the measurement may be wrong.
         """
@@ -179,9 +185,9 @@ class Sightings:
             seen = self._of(name)
             known = seen.clock_offset or 0.0
             before = abs(known) > OFFSET_ALARM
-            offset = min(max(known, offset - error), offset + error)
-            seen.clock_offset = offset
-            self._unsaved.add(name)
+            proven = min(max(known, offset - error), offset + error)
+            offset = proven + (offset - proven) / (1 + (error / TRUSTED_WAY) ** 2)
+            seen.clock_offset = self._unsaved_offsets[name] = offset
         if abs(offset) > OFFSET_ALARM and not before:
             LOG.error('The clock of cell %s is %+.1f seconds off; mind its NTP', name, offset)
 
@@ -247,6 +253,7 @@ class Sightings:
                 self._mute.discard(name)
                 self._complained.discard(name)
                 self._unsaved.discard(name)
+                self._unsaved_offsets.pop(name, None)
                 self._unsaved_reports.pop(name, None)
             # One that comes back is to have its reports again.
             self._versions = {}
@@ -274,6 +281,8 @@ class Sightings:
                     # After a restart the silence counts from the last message, not from now.
                     age = min(max(0.0, now - row['last_seen']), self._mute_interval * 2)
                     seen.heard = monotonic - age if first else monotonic
+                if row['clock_offset'] is not None and name not in self._unsaved_offsets:
+                    seen.clock_offset = row['clock_offset']
                 if fresh:
                     self._take_reports(name, seen, row)
             self._looked = monotonic
@@ -301,6 +310,7 @@ class Sightings:
         with self._lock:
             names, self._unsaved = self._unsaved, set()
             reports, self._unsaved_reports = self._unsaved_reports, {}
+            offsets, self._unsaved_offsets = self._unsaved_offsets, {}
             rows = [
                 {'name': name, **{key: getattr(self._sightings[name], key) for key in SHARED}}
                 for name in sorted(names)
@@ -311,9 +321,12 @@ class Sightings:
             for name, values in reports.items():
                 texts = {key: json.dumps(value) for key, value in values.items()}
                 db_neighbours.report_store(self._database, name, texts)
+            for name, offset in offsets.items():
+                db_neighbours.offset_store(self._database, name, offset)
         except engine.ERRORS:
             with self._lock:
                 self._unsaved |= names & self._sightings.keys()
+                self._unsaved_offsets = {**offsets, **self._unsaved_offsets}
                 for name, values in reports.items():
                     self._unsaved_reports[name] = {
                         **values,

@@ -3,9 +3,9 @@
 import time
 from typing import Final
 
-#: Seconds that anything may take on a busy machine: less than those after which things are given
-#: up or tried again (30 and more), which a test that waits must not sit out unnoticed.
-LEAST: Final = 25.0
+#: Seconds that anything may take on a busy machine. Less than those after which a neighbour is mute
+#: (17) and an update is sent again (20): a test must not sit out unnoticed what it is to find.
+LEAST: Final = 15.0
 
 
 def deadline(seconds: float) -> float:

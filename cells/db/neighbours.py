@@ -133,6 +133,13 @@ def _report_update(database: engine.Database, report: Mapping[str, Any]) -> bool
         return bool(connection.execute(newer).rowcount)
 
 
+def offset_store(database: engine.Database, name: str, offset: float) -> None:
+    """Note by how many seconds the clock of a neighbour is ahead."""
+    update = sa.update(models.NeighbourReport).where(_REPORTS.name == name)
+    with database.write() as connection:
+        connection.execute(update.values(clock_offset=offset))
+
+
 def report_store(database: engine.Database, name: str, reported: Mapping[str, str]) -> None:
     """Keep what a neighbour reported, as JSON texts by column, and let all workers know."""
     update = sa.update(models.NeighbourReport).where(_REPORTS.name == name)

@@ -322,7 +322,6 @@ def test_r1_an_order_that_lay_with_its_cell_for_too_long_is_not_carried_out(work
         deploy.wait_until(
             lambda: db_journal.counts(tree['mid'].database).get('outbox.sent'), 10, 'it is sent'
         )
-        # A ping that was held up as well makes the clocks look off by half of that.
         time.sleep(6)
         fake.hold(address, silent=False)
         found = fault(tree, seconds=20)

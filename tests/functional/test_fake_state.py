@@ -378,8 +378,10 @@ def test_a_neighbour_that_is_made_over_rpc_is_talked_to_at_once(workdir, stack):
     assert (set(good), bad) == ({'top', 'top!leaf'}, {})
     found = api.cell_get(CTXT, 'leaf')
     assert found['transport_url'] == fake_cells.address(workdir, 'leaf')
-    # Its report is there in seconds though it was refused until now.
-    eventually(lambda: reports.NODES in top.state.sighting('leaf').capabilities, 3)
+    # Its report is there in seconds though it was refused until now, not after REPORT_SECONDS.
+    begun = time.monotonic()
+    eventually(lambda: reports.NODES in top.state.sighting('leaf').capabilities)
+    assert time.monotonic() - begun < 9
     assert api.cell_delete(CTXT, 'leaf') == 1
     assert set(query(top)[0]) == {'top'}
     with pytest.raises(exceptions.CellNotFound, match='leaf'):
@@ -1120,8 +1122,7 @@ def test_a_parent_that_starts_has_its_children_report(tree_of, own):
     def wanted():
         return changes.versions(tree['leaf'].database).get(changes.WANTED, 0)
 
-    # Asked for both reports.
-    eventually(lambda: total(tree['top']) == 100 and wanted() >= 2)
+    eventually(lambda: total(tree['top']) == 100)
     tree['top'].stop()
     before = wanted()
     with tree['top'].database.write() as connection:

@@ -291,7 +291,9 @@ def test_a_deleted_service_comes_back_with_the_next_report(living, api, ctxt):
 def test_d2_a_host_that_has_stopped_is_down_and_counts_for_nothing(living, leaf, api, ctxt):
     deploy.wait_until(lambda: slots(leaf, ctxt)[0] == 1, 10, 'the host counts')
     assert living.stop() == 0
-    deploy.wait_until(lambda: not is_up(api, ctxt), DOWN + 5, 'the host is down')
+    begun = time.monotonic()
+    deploy.wait_until(lambda: not is_up(api, ctxt), DOWN + 17, 'the host is down')
+    assert time.monotonic() - begun < DOWN + 17
     with pytest.raises(exceptions.ComputeServiceUnavailable, match=r'host1\.example\.org'):
         api.get_host_uptime(ctxt, HOST)
     deploy.wait_until(lambda: slots(leaf, ctxt) == (0, 0), 10, 'it counts for nothing')
@@ -328,7 +330,7 @@ def test_a_silent_agent_is_named_within_the_time_given(living, api, ctxt):
         begun = time.monotonic()
         with pytest.raises(exceptions.ComputeServiceUnavailable, match=r'host1\.example\.org'):
             proxy(api, ctxt, 'ping', call=True, timeout=1)
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 6
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -238,7 +238,7 @@ def test_one_instance_does_not_hold_up_the_others(database, start):
 
     def perform(connection, change):
         if change['instance'] == 'slow':
-            held.wait(20)
+            held.wait(600)
 
     if database.dialect == 'sqlite':
         pytest.skip('its writer is alone, and a handler is in a transaction')

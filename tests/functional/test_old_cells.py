@@ -52,6 +52,8 @@ fake_images_path = %s
 fake_delays = *:0.01-0.05
 """
 ADMIN = context.RequestContext('u1', 'p1', is_admin=True, roles=['admin'])
+#: What the old top says of an update that another of its processes has overtaken.
+SWAPPED = 'instance_update_at_top failed: vm_state is active'
 
 
 class Forest:
@@ -480,8 +482,12 @@ def instance_of(wanted):
 
 
 def test_v1_ours_between_passes_builds_and_updates_of_old_cells_on(old):
-    wanted = build_below_ntop(old, target='ntop!OMID!nleaf')
-    built = record_at_ntop(old, wanted, vm_state='active', cell_name='ntop!OMID!nleaf')
+    for _ in range(5):
+        wanted = build_below_ntop(old, target='ntop!OMID!nleaf')
+        built = record_at_ntop(old, wanted, vm_state='active', cell_name='ntop!OMID!nleaf')
+        # One of the two processes of the top may be late with the first of two updates.
+        if SWAPPED not in old.state('ntop')['lost'][-2:]:
+            break
     assert built['host'] == 'nleaf-host'
     old.do(
         'ntop',
@@ -608,6 +614,7 @@ def test_nothing_that_ours_sends_is_lost_in_an_old_cell(old):
 #: Failures that the tests above have brought about.
 EXPECTED = (
     'service_get_by_compute_host failed: Compute host nosuch',
+    SWAPPED,
     'terminate_instance failed: Instance',
     'x_',
 )

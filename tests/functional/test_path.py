@@ -12,9 +12,10 @@ import time
 
 import oslo_messaging
 import pytest
+import sqlalchemy as sa
 
 from cells import exceptions, rpc
-from cells.db import neighbours, services, task_log
+from cells.db import models, services, task_log
 from tests import deploy
 from tests.conftest import open_directory
 
@@ -181,7 +182,7 @@ def in_time(ask, complete):
     The cell above a silent one answers right before the end: on a busy machine that may come too
     late, so there are a few tries.
     """
-    for _ in range(5):
+    for _ in range(3):
         begun = time.monotonic()
         found = ask()
         took = time.monotonic() - begun
@@ -355,7 +356,8 @@ def test_a_new_neighbour_is_seen_at_once_on_sighup(tree, ctxt):
         'transport_url': tree['leaf2'].transport_url.replace('leaf2', 'newcomer'),
         'is_parent': False,
     }
-    neighbours.cell_create(tree['leaf2'].database(), values)
+    with tree['leaf2'].database().write() as connection:  # in a way that nobody notices
+        connection.execute(sa.insert(models.Cell).values(**values))
     process = tree['leaf2'].process
     assert process is not None
     process.send_signal(signal.SIGHUP)

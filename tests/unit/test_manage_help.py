@@ -64,10 +64,14 @@ def test_a_time_limit_that_cannot_be_one_is_refused():
         ['--timeout', 'URL', 'cell', 'list'],
         ['cell', 'make', 'leaf', 'URL'],
         ['URL'],
+        ['URL', '--help'],
+        ['help', 'clel', 'URL'],
+        ['complete', 'URL'],
+        ['complete', '--shell', 'URL'],
     ],
 )
 def test_a_url_in_the_wrong_place_is_refused_without_its_password(words):
-    url = 'rabbit://cells:s3c/r@t@broker:5672/leaf'
+    url = 'rabbit://cells:s3c/r@t s3c@broker:5672/leaf'
     refused = run(*(url if word == 'URL' else word for word in words))
     assert refused.returncode == 2
     assert 'rabbit://***@broker:5672/leaf' in refused.stderr
@@ -77,5 +81,21 @@ def test_a_url_in_the_wrong_place_is_refused_without_its_password(words):
 def test_words_that_are_no_command_are_told_with_what_may_be_meant():
     refused = run('cell', 'lits')
     assert (refused.returncode, refused.stdout) == (2, '')
-    assert 'cell lits is no command of nova-cells-manage' in refused.stderr
-    assert 'cell list' in refused.stderr
+    assert 'cell lits is no command of nova-cells-manage. Did you mean: cell list' in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ('words', 'meant'),
+    [
+        (['topolgy'], 'topology?'),
+        (['topolgy', 'api!region-1'], 'topology?'),
+        (['sevice', 'list'], 'service list, '),
+        (['db'], 'db check, db purge, db sync, db version?'),
+        (['cell'], 'cell alias-delete, cell alias-list, cell create, '),
+        (['help', 'topolgy'], 'topology?'),
+    ],
+)
+def test_commands_that_are_like_what_was_typed_are_shown(words, meant):
+    refused = run(*words)
+    assert refused.returncode == 2
+    assert 'Did you mean: %s' % meant in refused.stderr

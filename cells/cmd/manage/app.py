@@ -93,23 +93,42 @@ class ManageApp(app.App):
 
     def run_subcommand(self, argv: list[str]) -> int:
         """Run a command and return its exit code; 2 for words that are none."""
+        words = [word for word in argv if not word.startswith('-')]
+        asked = words[1:] if words[:1] == ['help'] else words
         try:
-            self.command_manager.find_command(argv)
+            if asked:
+                self.command_manager.find_command(list(asked))
         except ValueError:
-            typed = urls.without_passwords(' '.join(argv))
+            meant = self._meant(asked)
+            if words != asked and any(name.startswith(asked[0]) for name in meant):
+                return super().run_subcommand(argv)  # which lists them
+            typed = urls.without_passwords(' '.join(asked))
             self.stderr.write('%s is no command of nova-cells-manage.' % typed)
-            meant = self._meant(argv)
             if meant:
                 self.stderr.write(' Did you mean: %s?' % ', '.join(meant))
             self.stderr.write(' All are listed by: nova-cells-manage --help\n')
             return 2
         return super().run_subcommand(argv)
 
-    def _meant(self, argv: list[str]) -> list[str]:
-        """Return commands that are like what was typed; else those of the same subject."""
+    def prepare_to_run_command(self, cmd: Any) -> None:
+        """Have no command repeat a password that was typed, be it one of cliff."""
+        make = cmd.get_parser
+
+        def hidden(prog_name: str) -> Any:
+            parser = make(prog_name)
+            urls.hide_in_errors(parser)
+            return parser
+
+        cmd.get_parser = hidden
+
+    def _meant(self, words: list[str]) -> list[str]:
+        """Return commands that are like what was typed, or all that begin with it."""
         names = sorted(name for name, _ in self.command_manager)
-        close = difflib.get_close_matches(' '.join(argv[:2]), names, n=3)
-        return close or [name for name in names if name.split()[0] == argv[0]]
+        begun = [name for name in names if name.startswith(' '.join(words))]
+        close = difflib.get_close_matches(' '.join(words[:2]), names, n=3)
+        of_subject = [name for name in names if name.startswith(words[0])]
+        alike = difflib.get_close_matches(words[0], names, n=3)
+        return begun or close or of_subject or alike
 
     @property
     def own_name(self) -> str:

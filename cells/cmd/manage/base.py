@@ -16,7 +16,7 @@ from oslo_config import cfg
 
 from cells import exceptions
 from cells.client.base import NobodyListens
-from cells.cmd.manage import app, shown, urls
+from cells.cmd.manage import app, shown
 from cells.db import engine, migration
 
 #: Exit codes beside 0 (done) and 2 (wrong usage): failed; done, but something is wrong or missing.
@@ -48,7 +48,6 @@ class Command(command.Command):
         """Return the parser of the arguments."""
         parser: Any = super().get_parser(prog_name)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        urls.hide_in_errors(parser)
         return parser
 
     def run(self, parsed_args: Any) -> int:

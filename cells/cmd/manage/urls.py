@@ -39,8 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def without_passwords(text: str) -> str:
-    """Return a text in which the users and passwords of URLs are not to be seen."""
-    return re.sub(r'://\S*@', '://***@', text)
+    """Return a text in which the users and passwords of URLs are not to be seen.
+
+    A password may have any character. So all between the first and the last of several URLs goes.
+    """
+    return re.sub(r'://.*@', '://***@', text, flags=re.DOTALL)
 
 
 def hide_in_errors(parser: Any) -> None:

@@ -839,7 +839,7 @@ def test_r4_an_order_whose_asker_has_given_up_is_not_carried_out(tree_of):
 def test_t4_three_tiers_of_slow_cells_end_in_time_with_what_there_is(tree_of):
     parents = {'top': None, 'mid': 'top', 'a': 'mid', 'b': 'mid', 'c': 'mid', 'side': 'top'}
     # Each tier answers a twentieth of the time before the one above has to.
-    tree = tree_of(parents, call_timeout=16)
+    tree = tree_of(parents, call_timeout=12)
     for name in 'abc':
         fake.hold(address(tree, name))
     begun = time.monotonic()

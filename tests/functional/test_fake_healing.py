@@ -497,7 +497,7 @@ def test_s20_drift_of_any_age_is_repaired_and_workers_share_the_work(workdir, se
     assert expected == 30
     assert status['round']['repaired'] <= expected
     assert (last['looked_at'], last['repaired']) == (size, expected)
-    # As fast as the pace allows is not faster; `wait_until` says how slow it may be at most.
+    # No faster than the pace allows; how slow it may be at most is the limit above.
     assert seconds > (size / 100 / number - 1) * 0.2 * 0.8
     shares = [one.stats.get('instances_looked_at') for one in cells[1:]]
     assert sum(shares) == size

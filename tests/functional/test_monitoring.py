@@ -297,6 +297,21 @@ def test_the_monitor_comes_again_when_it_is_killed(setting):
     watched.wait('/readyz', 200)
 
 
+@pytest.mark.parametrize('name', ['api', 'leaf'], ids=['threading', 'eventlet'])
+def test_the_stacks_of_a_wedged_worker_are_shown_and_it_is_replaced(setting, name):
+    deployed, watched = setting.tree[name], setting.pages[name]
+    pid = worker_pids(watched)[0]
+    os.kill(pid, signal.SIGSTOP)
+    watched.wait('/healthz', 503, 'is wedged: no sign of life')
+    os.kill(pid, signal.SIGABRT)
+    os.kill(pid, signal.SIGCONT)
+    deploy.wait_until(lambda: pid not in deployed.worker_pids(), 60, 'it has ended')
+    assert 'Fatal Python error: Aborted' in deployed.log()
+    assert 'hread 0x' in deployed.log()  # under eventlet there is the current one only
+    watched.wait('/readyz', 200)
+    assert pid not in worker_pids(watched)
+
+
 def test_o9_a_child_that_is_killed_is_a_warning(setting):
     setting.tree['leaf'].kill()
     watched = setting.pages['api']
@@ -350,20 +365,6 @@ def test_reports_that_are_asked_for_again_and_again_cost_no_process(setting):
         deploy.wait_until(lambda line=line: line in deployed.log()[start:], 60, line)
     assert not deployed.ended()
     assert deployed.worker_pids() == pids
-
-
-def test_the_stacks_of_a_wedged_worker_are_shown_and_it_is_replaced(setting):
-    deployed, watched = setting.tree['api'], setting.pages['api']
-    pid = worker_pids(watched)[0]
-    os.kill(pid, signal.SIGSTOP)
-    watched.wait('/healthz', 503, 'is wedged: no sign of life')
-    os.kill(pid, signal.SIGABRT)
-    os.kill(pid, signal.SIGCONT)
-    deploy.wait_until(lambda: pid not in deployed.worker_pids(), 60, 'it has ended')
-    assert 'Fatal Python error: Aborted' in deployed.log()
-    assert 'Thread 0x' in deployed.log()
-    watched.wait('/readyz', 200)
-    assert pid not in worker_pids(watched)
 
 
 def test_x7_no_secret_is_in_any_log_report_page_or_metric(setting, rabbit, postgresql):

@@ -65,6 +65,8 @@ def test_a_time_limit_that_cannot_be_one_is_refused():
         ['cell', 'make', 'leaf', 'URL'],
         ['URL'],
         ['URL', '--help'],
+        ['cell', '--json', 'create', 'URL'],
+        ['--json', 'URL', 'cell', 'list'],
         ['help', 'clel', 'URL'],
         ['complete', 'URL'],
         ['complete', '--shell', 'URL'],

@@ -93,14 +93,14 @@ class ManageApp(app.App):
 
     def run_subcommand(self, argv: list[str]) -> int:
         """Run a command and return its exit code; 2 for words that are none."""
-        words = [word for word in argv if not word.startswith('-')]
-        asked = words[1:] if words[:1] == ['help'] else words
+        helped = argv[:1] == ['help']
+        asked = [word for word in argv[1:] if not word.startswith('-')] if helped else argv
         try:
             if asked:
                 self.command_manager.find_command(list(asked))
         except ValueError:
             meant = self._meant(asked)
-            if words != asked and any(name.startswith(asked[0]) for name in meant):
+            if helped and any(name.startswith(asked[0]) for name in meant):
                 return super().run_subcommand(argv)  # which lists them
             typed = urls.without_passwords(' '.join(asked))
             self.stderr.write('%s is no command of nova-cells-manage.' % typed)

@@ -46,7 +46,7 @@ class Command(command.Command):
 
     def get_parser(self, prog_name: str) -> Any:
         """Return the parser of the arguments."""
-        parser: Any = super().get_parser(prog_name)
+        parser = super().get_parser(prog_name)
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         return parser
 
